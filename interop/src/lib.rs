@@ -1,0 +1,1 @@
+//! Proof that ginnel speaks with others.

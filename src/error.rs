@@ -1,0 +1,383 @@
+//! One small error per operation; an unsent message comes back with its error.
+//!
+//! Plain values. Names are those of the one list that events and the command use too. Every error is
+//! `Send + Sync + std::error::Error` and converts into [`Error`] for `?`.
+
+use std::fmt;
+use std::io;
+
+/// A text that is no endpoint; says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointError {
+    pub(crate) text: String,
+    pub(crate) why: String,
+}
+
+impl EndpointError {
+    pub(crate) fn new(text: &str, why: impl Into<String>) -> EndpointError {
+        // Endpoints reach terminals and logs: shorten and escape what a user or a file gave.
+        let text = text.chars().take(120).flat_map(char::escape_default).collect();
+        EndpointError { text, why: why.into() }
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "endpoint \"{}\": {}", self.text, self.why)
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+/// An option whose value is out of range, or that this socket type does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionError {
+    name: String,
+    why: String,
+}
+
+impl OptionError {
+    pub(crate) fn new(name: &str, why: impl Into<String>) -> OptionError {
+        OptionError { name: name.to_owned(), why: why.into() }
+    }
+
+    /// The option's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option {}: {}", self.name, self.why)
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+/// Why a bind failed. The socket stays usable.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The text is no endpoint to bind to.
+    Endpoint(EndpointError),
+    /// Somebody else listens there.
+    AddrInUse(String),
+    /// No such address on this machine.
+    AddrNotAvailable(String),
+    /// The operating system forbids it.
+    Permission(String),
+    /// An option is wrong for this socket.
+    Option(OptionError),
+    /// The socket is closed.
+    Closed,
+    /// Any other refusal by the operating system.
+    Io(io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Endpoint(e) => e.fmt(f),
+            BindError::AddrInUse(ep) => {
+                write!(f, "{ep} is in use; stop the other program or bind another address (port * picks a free one)")
+            }
+            BindError::AddrNotAvailable(ep) => {
+                write!(f, "{ep}: no such address on this machine; * means every interface")
+            }
+            BindError::Permission(ep) => write!(f, "{ep}: permission denied"),
+            BindError::Option(e) => e.fmt(f),
+            BindError::Closed => f.write_str("the socket is closed"),
+            BindError::Io(e) => write!(f, "bind failed: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            BindError::Endpoint(e) => Some(e),
+            BindError::Option(e) => Some(e),
+            BindError::Io(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl From<EndpointError> for BindError {
+    fn from(e: EndpointError) -> BindError {
+        BindError::Endpoint(e)
+    }
+}
+
+impl From<OptionError> for BindError {
+    fn from(e: OptionError) -> BindError {
+        BindError::Option(e)
+    }
+}
+
+/// Why a connect could not be started. What the network does later is an event, not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The text is no endpoint to connect to.
+    Endpoint(EndpointError),
+    /// An option is wrong for this socket.
+    Option(OptionError),
+    /// The socket is closed.
+    Closed,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::Endpoint(e) => e.fmt(f),
+            ConnectError::Option(e) => e.fmt(f),
+            ConnectError::Closed => f.write_str("the socket is closed"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<EndpointError> for ConnectError {
+    fn from(e: EndpointError) -> ConnectError {
+        ConnectError::Endpoint(e)
+    }
+}
+
+impl From<OptionError> for ConnectError {
+    fn from(e: OptionError) -> ConnectError {
+        ConnectError::Option(e)
+    }
+}
+
+/// Why an unbind or a disconnect did nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DetachError {
+    /// The text is no endpoint.
+    Endpoint(EndpointError),
+    /// The socket is not bound or connected there. Unbind takes the endpoint that the bind returned.
+    NotFound(String),
+}
+
+impl fmt::Display for DetachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DetachError::Endpoint(e) => e.fmt(f),
+            DetachError::NotFound(ep) => {
+                write!(
+                    f,
+                    "{ep}: not bound or connected there; use the endpoint that bind or connect was given or returned"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for DetachError {}
+
+impl From<EndpointError> for DetachError {
+    fn from(e: EndpointError) -> DetachError {
+        DetachError::Endpoint(e)
+    }
+}
+
+macro_rules! send_errors {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum $name<T> {
+            $($(#[$vdoc])* $variant(T),)*
+        }
+
+        impl<T> $name<T> {
+            /// The message that was not sent.
+            pub fn into_inner(self) -> T {
+                match self { $($name::$variant(message) => message,)* }
+            }
+
+            /// The same error around another value.
+            pub fn map<U>(self, f: impl FnOnce(T) -> U) -> $name<U> {
+                match self { $($name::$variant(message) => $name::$variant(f(message)),)* }
+            }
+        }
+
+        impl<T> fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$variant(_) => concat!(stringify!($variant), "(..)"),)* })
+            }
+        }
+
+        impl<T> fmt::Display for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$variant(_) => $text,)* })
+            }
+        }
+
+        impl<T> std::error::Error for $name<T> {}
+    )*};
+}
+
+send_errors! {
+    /// Why a send failed; every variant returns the message.
+    SendError {
+        /// The socket is closed.
+        Closed = "the socket is closed",
+        /// No room in time.
+        Timeout = "no peer took the message in time",
+        /// The addressed peer is unknown, or the message lacks the peer id.
+        NoRoute = "no such peer: the id is unknown or the peer has left",
+        /// The message exceeds a limit of this socket.
+        TooLarge = "the message is larger than this socket may send",
+    }
+
+    /// Why a send that does not wait failed; every variant returns the message.
+    TrySendError {
+        /// `send` would wait.
+        Full = "no peer has room",
+        /// The socket is closed.
+        Closed = "the socket is closed",
+        /// The addressed peer is unknown, or the message lacks the peer id.
+        NoRoute = "no such peer: the id is unknown or the peer has left",
+        /// The message exceeds a limit of this socket.
+        TooLarge = "the message is larger than this socket may send",
+    }
+}
+
+macro_rules! plain_errors {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$variant => $text,)* })
+            }
+        }
+
+        impl std::error::Error for $name {}
+    )*};
+}
+
+plain_errors! {
+    /// Why a receive failed.
+    RecvError {
+        /// The socket is closed and everything received was read.
+        Closed = "the socket is closed",
+        /// Nothing arrived in time.
+        Timeout = "nothing arrived in time",
+    }
+
+    /// Why a receive that does not wait failed.
+    TryRecvError {
+        /// Nothing is there now.
+        Empty = "nothing is there",
+        /// The socket is closed and everything received was read.
+        Closed = "the socket is closed",
+    }
+
+    /// Why waiting for peers or subscribers ended without them.
+    WaitError {
+        /// The socket is closed.
+        Closed = "the socket is closed",
+    }
+}
+
+/// Why a request has no reply.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The request was not sent; it comes back.
+    Send(SendError<crate::Message>),
+    /// No reply in time. The request may have been carried out.
+    Timeout,
+    /// The peer left after the request was written. The request may have been carried out.
+    PeerLost,
+    /// The socket was closed.
+    Closed,
+    /// Strict lockstep only: a request is still waiting for its reply (libzmq's `EFSM`).
+    OutOfTurn(crate::Message),
+}
+
+impl fmt::Debug for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Send(e) => write!(f, "Send({e:?})"),
+            RequestError::Timeout => f.write_str("Timeout"),
+            RequestError::PeerLost => f.write_str("PeerLost"),
+            RequestError::Closed => f.write_str("Closed"),
+            RequestError::OutOfTurn(_) => f.write_str("OutOfTurn(..)"),
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Send(e) => e.fmt(f),
+            RequestError::Timeout => f.write_str("no reply in time"),
+            RequestError::PeerLost => f.write_str("the peer left before it replied"),
+            RequestError::Closed => f.write_str("the socket is closed"),
+            RequestError::OutOfTurn(_) => f.write_str("a request is still waiting for its reply"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// Any error of this crate, for `?`.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Error {
+    Endpoint(EndpointError),
+    Option(OptionError),
+    Bind(BindError),
+    Connect(ConnectError),
+    Detach(DetachError),
+    Send(SendError<crate::Message>),
+    TrySend(TrySendError<crate::Message>),
+    Recv(RecvError),
+    TryRecv(TryRecvError),
+    Request(RequestError),
+    Wait(WaitError),
+}
+
+macro_rules! into_error {
+    ($($variant:ident($from:ty)),* $(,)?) => {
+        $(impl From<$from> for Error {
+            fn from(e: $from) -> Error { Error::$variant(e) }
+        })*
+
+        impl fmt::Display for Error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Error::$variant(e) => e.fmt(f),)* }
+            }
+        }
+
+        impl std::error::Error for Error {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                match self { $(Error::$variant(e) => Some(e),)* }
+            }
+        }
+    };
+}
+
+into_error! {
+    Endpoint(EndpointError),
+    Option(OptionError),
+    Bind(BindError),
+    Connect(ConnectError),
+    Detach(DetachError),
+    Send(SendError<crate::Message>),
+    TrySend(TrySendError<crate::Message>),
+    Recv(RecvError),
+    TryRecv(TryRecvError),
+    Request(RequestError),
+    Wait(WaitError),
+}

@@ -1,0 +1,439 @@
+//! What travels: [`Message`], made of [`Frame`]s, and the [`Receipt`] of an accepted send.
+//!
+//! Plain values. They may use `bytes` and nothing else of the house; they do no IO, hold no lock and
+//! know no wire format. Read `queue` next to see where they wait.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+/// Bytes up to this length live inside the [`Frame`] itself; longer ones share a refcounted buffer.
+const INLINE: usize = 62;
+
+/// One part of a [`Message`]: a run of bytes, cheap to clone.
+///
+/// Short frames are held inline, longer ones as refcounted [`Bytes`]. A frame may be empty.
+#[derive(Clone)]
+pub struct Frame(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Shared(Bytes),
+}
+
+impl Frame {
+    /// A frame without bytes.
+    pub const EMPTY: Frame = Frame(Repr::Inline { len: 0, bytes: [0; INLINE] });
+
+    /// Copies `bytes` into a new frame.
+    #[inline]
+    pub fn copy_from_slice(bytes: &[u8]) -> Frame {
+        if bytes.len() <= INLINE {
+            let mut inline = [0; INLINE];
+            inline[..bytes.len()].copy_from_slice(bytes);
+            Frame(Repr::Inline { len: bytes.len() as u8, bytes: inline })
+        } else {
+            Frame(Repr::Shared(Bytes::copy_from_slice(bytes)))
+        }
+    }
+
+    /// Cuts `range` out of `buffer`: inline when short, else a refcounted slice.
+    #[inline]
+    pub(crate) fn slice_of(buffer: &Bytes, range: std::ops::Range<usize>) -> Frame {
+        if range.len() <= INLINE {
+            Frame::copy_from_slice(&buffer[range])
+        } else {
+            Frame(Repr::Shared(buffer.slice(range)))
+        }
+    }
+
+    /// The frame's bytes as text, if they are valid UTF-8.
+    ///
+    /// # Errors
+    /// [`std::str::Utf8Error`] when they are not; the frame is unchanged.
+    pub fn to_str(&self) -> Result<&str, std::str::Utf8Error> {
+        std::str::from_utf8(self)
+    }
+
+    /// The frame as [`Bytes`]; copies only when it is held inline.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..len as usize]),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+
+    /// A frame that pins no receive buffer: a short slice of a large buffer is copied out.
+    ///
+    /// A received frame may be a slice of the 256 KiB chunk it arrived in and keeps that chunk alive.
+    /// Call this on frames that you keep for long.
+    pub fn into_owned(self) -> Frame {
+        match self.0 {
+            Repr::Shared(bytes) if bytes.len() < 1024 => Frame(Repr::Shared(Bytes::copy_from_slice(&bytes))),
+            repr => Frame(repr),
+        }
+    }
+
+    /// The shared buffer behind this frame, if it is not held inline.
+    #[inline]
+    pub(crate) fn shared(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Repr::Inline { .. } => None,
+            Repr::Shared(bytes) => Some(bytes),
+        }
+    }
+}
+
+impl Default for Frame {
+    fn default() -> Frame {
+        Frame::EMPTY
+    }
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, bytes } => &bytes[..*len as usize],
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Frame) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Frame {}
+
+impl std::hash::Hash for Frame {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl PartialEq<[u8]> for Frame {
+    fn eq(&self, other: &[u8]) -> bool {
+        **self == *other
+    }
+}
+
+impl PartialEq<&str> for Frame {
+    fn eq(&self, other: &&str) -> bool {
+        **self == *other.as_bytes()
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// Length only: payloads do not leak into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({} bytes)", self.len())
+    }
+}
+
+impl From<Bytes> for Frame {
+    #[inline]
+    fn from(bytes: Bytes) -> Frame {
+        if bytes.len() <= INLINE { Frame::copy_from_slice(&bytes) } else { Frame(Repr::Shared(bytes)) }
+    }
+}
+
+impl From<Vec<u8>> for Frame {
+    #[inline]
+    fn from(bytes: Vec<u8>) -> Frame {
+        if bytes.len() <= INLINE { Frame::copy_from_slice(&bytes) } else { Frame(Repr::Shared(Bytes::from(bytes))) }
+    }
+}
+
+impl From<String> for Frame {
+    fn from(text: String) -> Frame {
+        Frame::from(text.into_bytes())
+    }
+}
+
+impl From<&str> for Frame {
+    #[inline]
+    fn from(text: &str) -> Frame {
+        Frame::copy_from_slice(text.as_bytes())
+    }
+}
+
+impl From<&[u8]> for Frame {
+    #[inline]
+    fn from(bytes: &[u8]) -> Frame {
+        Frame::copy_from_slice(bytes)
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Frame {
+    #[inline]
+    fn from(bytes: [u8; N]) -> Frame {
+        Frame::copy_from_slice(&bytes)
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Frame {
+    #[inline]
+    fn from(bytes: &[u8; N]) -> Frame {
+        Frame::copy_from_slice(bytes)
+    }
+}
+
+/// One or more [`Frame`]s that travel as a whole: delivered together or not at all.
+///
+/// A message has at least one frame (which may be empty). It derefs to a slice of frames.
+///
+/// ```
+/// use ginnel::Message;
+/// let message = Message::from(("weather.ch", "12C"));
+/// let [topic, body] = message.try_into().expect("two frames");
+/// assert_eq!(topic.to_str(), Ok("weather.ch"));
+/// assert_eq!(body, "12C");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Message(Parts);
+
+#[derive(Clone)]
+enum Parts {
+    One(Frame),
+    Many(Vec<Frame>),
+}
+
+impl Message {
+    /// A message of these frames, or `None` when there is none: an empty message cannot exist.
+    pub fn from_frames<F: Into<Frame>>(frames: impl IntoIterator<Item = F>) -> Option<Message> {
+        let mut frames = frames.into_iter().map(Into::into);
+        let first = frames.next()?;
+        let Some(second) = frames.next() else { return Some(Message(Parts::One(first))) };
+        let mut many = vec![first, second];
+        many.extend(frames);
+        Some(Message(Parts::Many(many)))
+    }
+
+    /// A message of one frame.
+    #[inline]
+    pub(crate) fn single(frame: Frame) -> Message {
+        Message(Parts::One(frame))
+    }
+
+    /// The frames, by value.
+    pub fn into_frames(self) -> Vec<Frame> {
+        match self.0 {
+            Parts::One(frame) => vec![frame],
+            Parts::Many(frames) => frames,
+        }
+    }
+
+    /// All frames joined into one buffer; a single long frame is not copied.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Parts::One(frame) => frame.into_bytes(),
+            Parts::Many(frames) => frames.iter().flat_map(|frame| frame.iter().copied()).collect(),
+        }
+    }
+
+    /// The message with every frame as [`Frame::into_owned`] gives it.
+    pub fn into_owned(self) -> Message {
+        match self.0 {
+            Parts::One(frame) => Message(Parts::One(frame.into_owned())),
+            Parts::Many(frames) => Message(Parts::Many(frames.into_iter().map(Frame::into_owned).collect())),
+        }
+    }
+
+    /// Bytes in all frames together, without framing.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.iter().map(|frame| frame.len()).sum()
+    }
+
+    /// The same message with `frame` in front.
+    pub(crate) fn prepend(self, frame: Frame) -> Message {
+        let mut frames = vec![frame];
+        frames.extend(self.into_frames());
+        Message(Parts::Many(frames))
+    }
+}
+
+impl Deref for Message {
+    type Target = [Frame];
+
+    #[inline]
+    fn deref(&self) -> &[Frame] {
+        match &self.0 {
+            Parts::One(frame) => std::slice::from_ref(frame),
+            Parts::Many(frames) => frames,
+        }
+    }
+}
+
+impl PartialEq for Parts {
+    fn eq(&self, other: &Parts) -> bool {
+        self.frames() == other.frames()
+    }
+}
+
+impl Eq for Parts {}
+
+impl std::hash::Hash for Parts {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.frames().hash(state);
+    }
+}
+
+impl Parts {
+    fn frames(&self) -> &[Frame] {
+        match self {
+            Parts::One(frame) => std::slice::from_ref(frame),
+            Parts::Many(frames) => frames,
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    /// Frame lengths only: payloads do not leak into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a Message {
+    type Item = &'a Frame;
+    type IntoIter = std::slice::Iter<'a, Frame>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Message {
+    type Item = Frame;
+    type IntoIter = std::vec::IntoIter<Frame>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.into_frames().into_iter()
+    }
+}
+
+impl From<Frame> for Message {
+    #[inline]
+    fn from(frame: Frame) -> Message {
+        Message::single(frame)
+    }
+}
+
+macro_rules! message_from_one {
+    ($($from:ty),*) => {$(
+        impl From<$from> for Message {
+            #[inline]
+            fn from(value: $from) -> Message {
+                Message::single(Frame::from(value))
+            }
+        }
+    )*};
+}
+
+message_from_one!(&str, String, Vec<u8>, Bytes, &[u8]);
+
+impl<const N: usize> From<[u8; N]> for Message {
+    #[inline]
+    fn from(bytes: [u8; N]) -> Message {
+        Message::single(Frame::from(bytes))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    #[inline]
+    fn from(bytes: &[u8; N]) -> Message {
+        Message::single(Frame::from(bytes))
+    }
+}
+
+macro_rules! message_from_tuple {
+    ($(($($name:ident),+)),*) => {$(
+        impl<$($name: Into<Frame>),+> From<($($name,)+)> for Message {
+            #[allow(non_snake_case)]
+            fn from(($($name,)+): ($($name,)+)) -> Message {
+                Message(Parts::Many(vec![$($name.into()),+]))
+            }
+        }
+    )*};
+}
+
+message_from_tuple!((A, B), (A, B, C), (A, B, C, D), (A, B, C, D, E), (A, B, C, D, E, F));
+
+/// An array whose items are frames becomes a message of that many frames.
+///
+/// `[u8; N]` is one frame of bytes, so the items here are the types that are frames by themselves.
+macro_rules! message_from_array {
+    ($($item:ty),*) => {$(
+        impl<const N: usize> TryFrom<[$item; N]> for Message {
+            type Error = NoFrames;
+
+            fn try_from(frames: [$item; N]) -> Result<Message, NoFrames> {
+                Message::from_frames(frames).ok_or(NoFrames)
+            }
+        }
+    )*};
+}
+
+message_from_array!(&str, String, Vec<u8>, Bytes, Frame);
+
+impl TryFrom<Vec<Frame>> for Message {
+    type Error = NoFrames;
+
+    fn try_from(frames: Vec<Frame>) -> Result<Message, NoFrames> {
+        Message::from_frames(frames).ok_or(NoFrames)
+    }
+}
+
+impl<const N: usize> TryFrom<Message> for [Frame; N] {
+    type Error = Message;
+
+    /// The frames of a message that has exactly `N`; else the message comes back.
+    fn try_from(message: Message) -> Result<[Frame; N], Message> {
+        if message.len() != N {
+            return Err(message);
+        }
+        message.into_frames().try_into().map_err(|frames| Message(Parts::Many(frames)))
+    }
+}
+
+/// A message needs at least one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoFrames;
+
+impl fmt::Display for NoFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message needs at least one frame; use an empty frame for an empty message")
+    }
+}
+
+impl std::error::Error for NoFrames {}
+
+/// Proof that a message was accepted by the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+
+pub struct Receipt {
+    sequence: Option<u64>,
+}
+
+impl Receipt {
+    pub(crate) const ACCEPTED: Receipt = Receipt { sequence: None };
+
+    /// The record's number in the spool; `None` without a spool.
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+}
