@@ -1,0 +1,111 @@
+//! The floor and the ceiling without any library: a blocking loop over TCP for throughput, a bare tokio
+//! ping-pong on a current-thread runtime for latency. Frames are ZMTP's: flags, length, body.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Flavour;
+use crate::workload::{Arrivals, Bodies, Column, Ready, Rounds};
+
+/// Bytes gathered before a write, and bytes asked for in a read.
+const CHUNK: usize = 64 * 1024;
+
+pub struct Raw;
+
+impl Column for Raw {
+    fn settings(&self) -> String {
+        "raw: throughput by blocking std sockets, writes and reads of 64 KiB, ZMTP frames, no queue; latency by tokio current-thread read_exact/write_all without frames; TCP_NODELAY".to_owned()
+    }
+
+    fn receive(&self, ready: Ready, arrivals: &mut Arrivals) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        ready.at(&listener.local_addr().expect("address").to_string());
+        let (stream, _) = listener.accept().expect("accept");
+        receive_frames(stream, arrivals);
+    }
+
+    fn send(&self, endpoint: &str, bodies: &mut Bodies) {
+        let mut stream = TcpStream::connect(endpoint).expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        let mut buffer = Vec::with_capacity(2 * CHUNK);
+        while let Some(body) = bodies.next() {
+            if buffer.len() + body.len() > CHUNK {
+                stream.write_all(&buffer).expect("write");
+                buffer.clear();
+            }
+            encode(&mut buffer, body);
+        }
+        stream.write_all(&buffer).expect("write");
+    }
+
+    fn reply(&self, ready: Ready, count: u64) {
+        Flavour::Current.runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+            ready.at(&listener.local_addr().expect("address").to_string());
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            stream.set_nodelay(true).expect("nodelay");
+            let mut body = [0; 64];
+            for _ in 0..count {
+                stream.read_exact(&mut body).await.expect("read");
+                stream.write_all(&body).await.expect("write");
+            }
+        });
+    }
+
+    fn request(&self, endpoint: &str, rounds: &mut Rounds) {
+        Flavour::Current.runtime().block_on(async {
+            let mut stream = tokio::net::TcpStream::connect(endpoint).await.expect("connect");
+            stream.set_nodelay(true).expect("nodelay");
+            let mut reply = [0; 64];
+            while let Some(body) = rounds.next() {
+                stream.write_all(body).await.expect("write");
+                stream.read_exact(&mut reply).await.expect("read");
+                rounds.done(&reply);
+            }
+        });
+    }
+}
+
+#[inline]
+fn encode(buffer: &mut Vec<u8>, body: &[u8]) {
+    match u8::try_from(body.len()) {
+        Ok(len) => buffer.extend_from_slice(&[0, len]),
+        Err(_) => {
+            buffer.push(2);
+            buffer.extend_from_slice(&(body.len() as u64).to_be_bytes());
+        }
+    }
+    buffer.extend_from_slice(body);
+}
+
+/// The frame at the start of `bytes`: where its body begins and ends.
+#[inline]
+fn decode(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (&flags, rest) = bytes.split_first()?;
+    let (start, len) = if flags & 2 == 0 {
+        (2, usize::from(*rest.first()?))
+    } else {
+        (9, usize::try_from(u64::from_be_bytes(*rest.first_chunk::<8>()?)).expect("a length"))
+    };
+    (start + len <= bytes.len()).then_some((start, start + len))
+}
+
+fn receive_frames(mut stream: TcpStream, arrivals: &mut Arrivals) {
+    let mut buffer = vec![0; 4 * CHUNK];
+    let mut filled = 0;
+    while arrivals.missing() > 0 {
+        let room = buffer.len().min(filled + CHUNK);
+        let read = stream.read(&mut buffer[filled..room]).expect("read");
+        assert!(read > 0, "the sender stopped early");
+        filled += read;
+        let mut at = 0;
+        while let Some((start, end)) = decode(&buffer[at..filled]) {
+            arrivals.take(&buffer[at + start..at + end]);
+            at += end;
+        }
+        buffer.copy_within(at..filled, 0);
+        filled -= at;
+    }
+}
