@@ -2,8 +2,8 @@
 //!
 //! Each side of each cell is a process of its own (this binary again, with `--role`). A round measures every
 //! column once before any column is measured again, so that a slow minute of the machine hits all alike.
-//! Throughput: PUSH/PULL over tcp, every message numbered and checked in order, the receiver's clock from the first
-//! message to the last. Latency: REQ/REP over tcp, 64 bytes. Receivers park. Processor time is user and system
+//! Throughput: PUSH/PULL, every message numbered and checked in order, the receiver's clock from the first
+//! message to the last. Latency: REQ/REP, 64 bytes. Receivers park. Processor time is user and system
 //! of both processes. JSON lines go to standard error or `--json FILE`, tables to standard output.
 
 mod columns;
@@ -16,13 +16,13 @@ mod zmq;
 use std::io::Write;
 
 use columns::Flavour;
-use role::Task;
+use role::{Task, Transport};
 use serde_json::{Value, json};
 use table::{Series, number};
 
 const USAGE: &str =
     "peers [--rounds N] [--sizes N,N] [--columns NAME,NAME] [--time-target SECONDS] [--rt current|multi]
-      [--only throughput|latency] [--json FILE]
+      [--transport tcp|ipc] [--only throughput|latency] [--json FILE]
 columns: ginnel, ginnel-batch (send_all, recv_batch), libzmq, raw; default ginnel,libzmq,raw";
 
 struct Plan {
@@ -31,6 +31,7 @@ struct Plan {
     columns: Vec<String>,
     time_target: f64,
     flavour: Flavour,
+    transport: Transport,
     throughput: bool,
     latency: bool,
     json: Box<dyn Write>,
@@ -64,6 +65,7 @@ fn plan(arguments: &[String]) -> Result<Plan, String> {
         columns: ["ginnel", "libzmq", "raw"].map(str::to_owned).to_vec(),
         time_target: 1.0,
         flavour: Flavour::Current,
+        transport: Transport::Tcp,
         throughput: true,
         latency: true,
         json: Box::new(std::io::stderr()),
@@ -78,6 +80,8 @@ fn plan(arguments: &[String]) -> Result<Plan, String> {
             "--columns" => plan.columns = value.split(',').map(str::to_owned).collect(),
             "--time-target" => plan.time_target = value.parse().map_err(|_| format!("{name}: cannot read {value}"))?,
             "--rt" => plan.flavour = Flavour::from_name(value).ok_or("--rt is current or multi")?,
+            "--transport" if value == "tcp" => plan.transport = Transport::Tcp,
+            "--transport" if value == "ipc" => plan.transport = Transport::Ipc,
             "--json" => plan.json = Box::new(std::fs::File::create(value).map_err(|e| format!("{value}: {e}"))?),
             "--only" => (plan.throughput, plan.latency) = (value == "throughput", value == "latency"),
             other => return Err(format!("no option {other}")),
@@ -139,6 +143,7 @@ impl Workload {
                 let (binder, connecter) = task.run(self.binder, self.connecter);
                 cell.add(&binder, &connecter, task.count);
                 let line = json!({ "workload": self.name, "size": self.size, "round": round, "column": task.column,
+                    "transport": task.transport.name(),
                     "rt": task.flavour.name(), "count": task.count, self.binder: binder, self.connecter: connecter });
                 writeln!(plan.json, "{line}").expect("write the JSON line");
             }
@@ -149,7 +154,13 @@ impl Workload {
     /// A task whose count takes about the time target, found by a short run that is not counted.
     fn calibrated(&self, plan: &Plan, column: &str) -> Task {
         let count = if self.size > 8192 { 2_000 } else { 20_000 };
-        let mut task = Task { column: column.to_owned(), flavour: plan.flavour, size: self.size, count };
+        let mut task = Task {
+            column: column.to_owned(),
+            transport: plan.transport,
+            flavour: plan.flavour,
+            size: self.size,
+            count,
+        };
         let (binder, connecter) = task.run(self.binder, self.connecter);
         let rate = binder["rate"].as_f64().or(connecter["rate"].as_f64()).unwrap_or(1000.0);
         task.count = ((rate * plan.time_target) as u64).max(1000);
@@ -171,6 +182,7 @@ fn throughput(plan: &mut Plan) {
     for size in plan.sizes.clone() {
         let workload = Workload { name: "push-pull", binder: "receive", connecter: "send", size };
         let cells = workload.measure(plan);
+        let transport = plan.transport.name();
         let row = |(name, cell): (&String, &Cell)| {
             vec![
                 name.clone(),
@@ -185,7 +197,7 @@ fn throughput(plan: &mut Plan) {
         };
         let rows: Vec<_> = plan.columns.iter().zip(&cells).map(row).collect();
         let head = ["column", "msg/s", "min..max", "x libzmq", "CPU us/msg", "x libzmq", "switches/1000", "MB/s"];
-        table::print(&format!("PUSH/PULL tcp, {size} bytes"), &head, &rows);
+        table::print(&format!("PUSH/PULL {transport}, {size} bytes"), &head, &rows);
     }
 }
 
@@ -207,6 +219,6 @@ fn latency(plan: &mut Plan) {
     };
     let rows: Vec<_> = plan.columns.iter().zip(&cells).map(row).collect();
     let head = ["column", "p50 us", "min..max", "x libzmq", "p99 us", "p99.9 us", "CPU us/round"];
-    table::print("REQ/REP tcp, 64 bytes", &head, &rows);
+    table::print(&format!("REQ/REP {}, 64 bytes", plan.transport.name()), &head, &rows);
     plan.columns = kept;
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
@@ -12,10 +13,39 @@ use crate::workload::{Arrivals, Bodies, Ready, Rounds, WARM_UP};
 /// A child that hangs ends itself after so many seconds.
 const CHILD_SECONDS: u32 = 120;
 
+/// How bytes travel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Ipc,
+}
+
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Ipc => "ipc",
+        }
+    }
+
+    /// A free place to bind: any port, or a path of our own.
+    fn place(self) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        match self {
+            Transport::Tcp => "tcp://127.0.0.1:*".to_owned(),
+            Transport::Ipc => {
+                let name = format!("ginnel-peers-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+                format!("ipc://{}", std::env::temp_dir().join(name).display())
+            }
+        }
+    }
+}
+
 /// What a child does.
 #[derive(Clone)]
 pub struct Task {
     pub column: String,
+    pub transport: Transport,
     pub flavour: Flavour,
     pub size: usize,
     pub count: u64,
@@ -36,11 +66,17 @@ impl Task {
 
     /// Runs `binder` and `connecter` as two processes; returns their last lines.
     pub fn run(&self, binder: &str, connecter: &str) -> (Value, Value) {
-        let mut bound = Side::start(self.arguments(binder, ""));
+        let place = self.transport.place();
+        let mut bound = Side::start(self.arguments(binder, &place));
         let ready = bound.line();
         let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}: not ready: {ready}", self.column));
         let mut connected = Side::start(self.arguments(connecter, endpoint));
-        (bound.finish(), connected.finish())
+        let lines = (bound.finish(), connected.finish());
+        if let Some(path) = place.strip_prefix("ipc://") {
+            // Most columns have removed it themselves.
+            let _ = std::fs::remove_file(path);
+        }
+        lines
     }
 }
 
@@ -92,7 +128,7 @@ pub fn play(arguments: &[String]) {
     let mut answer = match role.as_str() {
         "receive" => {
             let mut arrivals = Arrivals::new(size, count);
-            column.receive(Ready, &mut arrivals);
+            column.receive(endpoint, Ready, &mut arrivals);
             json!({ "rate": arrivals.rate() })
         }
         "send" => {
@@ -100,7 +136,7 @@ pub fn play(arguments: &[String]) {
             json!({})
         }
         "reply" => {
-            column.reply(Ready, count + WARM_UP);
+            column.reply(endpoint, Ready, count + WARM_UP);
             json!({})
         }
         "request" => {

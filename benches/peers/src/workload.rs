@@ -15,14 +15,14 @@ pub trait Column {
     /// What was set, for the output.
     fn settings(&self) -> String;
 
-    /// Binds, tells `ready` its endpoint, receives until `arrivals` has all.
-    fn receive(&self, ready: Ready, arrivals: &mut Arrivals);
+    /// Binds `at`, tells `ready` the endpoint, receives until `arrivals` has all.
+    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals);
 
     /// Connects and sends all of `bodies`; returns when everything is with the operating system.
     fn send(&self, endpoint: &str, bodies: &mut Bodies);
 
-    /// Binds, tells `ready` its endpoint, answers `count` requests with their own bytes.
-    fn reply(&self, ready: Ready, count: u64);
+    /// Binds `at`, tells `ready` the endpoint, answers `count` requests with their own bytes.
+    fn reply(&self, at: &str, ready: Ready, count: u64);
 
     /// Connects and makes all of `rounds`, one after the other.
     fn request(&self, endpoint: &str, rounds: &mut Rounds);

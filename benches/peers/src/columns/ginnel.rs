@@ -19,9 +19,9 @@ impl Column for Ginnel {
         format!("ginnel{}: tokio runtime {}, HWM {HWM} on both sides, other options default, {calls}", if self.batch { "-batch" } else { "" }, self.flavour.name())
     }
 
-    fn receive(&self, ready: Ready, arrivals: &mut Arrivals) {
+    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
         self.flavour.runtime().block_on(async {
-            let mut pull = Pull::builder().hwm(HWM).bind("tcp://127.0.0.1:0").await.expect("bind");
+            let mut pull = Pull::builder().hwm(HWM).bind(at).await.expect("bind");
             ready.at(&pull.local_endpoint().expect("bound").to_string());
             if self.batch {
                 receive_batches(&mut pull, arrivals).await;
@@ -48,9 +48,9 @@ impl Column for Ginnel {
         });
     }
 
-    fn reply(&self, ready: Ready, count: u64) {
+    fn reply(&self, at: &str, ready: Ready, count: u64) {
         self.flavour.runtime().block_on(async {
-            let mut rep = Rep::builder().hwm(HWM).linger(None).bind("tcp://127.0.0.1:0").await.expect("bind");
+            let mut rep = Rep::builder().hwm(HWM).linger(None).bind(at).await.expect("bind");
             ready.at(&rep.local_endpoint().expect("bound").to_string());
             for _ in 0..count {
                 let (message, responder) = rep.recv().await.expect("recv").into_parts();

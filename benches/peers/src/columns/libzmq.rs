@@ -13,10 +13,10 @@ impl Column for Libzmq {
         )
     }
 
-    fn receive(&self, ready: Ready, arrivals: &mut Arrivals) {
+    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
         let context = Context::new();
         let pull = context.socket(zmq::PULL, HWM);
-        ready.at(&pull.bind("tcp://127.0.0.1:*"));
+        ready.at(&pull.bind(at));
         let mut msg = Msg::new();
         while arrivals.missing() > 0 {
             arrivals.take(pull.recv(&mut msg));
@@ -32,10 +32,10 @@ impl Column for Libzmq {
         }
     }
 
-    fn reply(&self, ready: Ready, count: u64) {
+    fn reply(&self, at: &str, ready: Ready, count: u64) {
         let context = Context::new();
         let rep = context.socket(zmq::REP, HWM);
-        ready.at(&rep.bind("tcp://127.0.0.1:*"));
+        ready.at(&rep.bind(at));
         let mut msg = Msg::new();
         for _ in 0..count {
             rep.send(rep.recv(&mut msg));

@@ -1,10 +1,11 @@
-//! The floor and the ceiling without any library: a blocking loop over TCP for throughput, a bare tokio
+//! The floor and the ceiling without any library: a blocking loop for throughput, a bare tokio
 //! ping-pong on a current-thread runtime for latency. Frames are ZMTP's: flags, length, body.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Flavour;
 use crate::workload::{Arrivals, Bodies, Column, Ready, Rounds};
@@ -19,16 +20,12 @@ impl Column for Raw {
         "raw: throughput by blocking std sockets, writes and reads of 64 KiB, ZMTP frames, no queue; latency by tokio current-thread read_exact/write_all without frames; TCP_NODELAY".to_owned()
     }
 
-    fn receive(&self, ready: Ready, arrivals: &mut Arrivals) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        ready.at(&listener.local_addr().expect("address").to_string());
-        let (stream, _) = listener.accept().expect("accept");
-        receive_frames(stream, arrivals);
+    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
+        receive_frames(accept(at, ready), arrivals);
     }
 
     fn send(&self, endpoint: &str, bodies: &mut Bodies) {
-        let mut stream = TcpStream::connect(endpoint).expect("connect");
-        stream.set_nodelay(true).expect("nodelay");
+        let mut stream = connect(endpoint);
         let mut buffer = Vec::with_capacity(2 * CHUNK);
         while let Some(body) = bodies.next() {
             if buffer.len() + body.len() > CHUNK {
@@ -40,31 +37,98 @@ impl Column for Raw {
         stream.write_all(&buffer).expect("write");
     }
 
-    fn reply(&self, ready: Ready, count: u64) {
+    fn reply(&self, at: &str, ready: Ready, count: u64) {
+        let stream = accept(at, ready);
         Flavour::Current.runtime().block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-            ready.at(&listener.local_addr().expect("address").to_string());
-            let (mut stream, _) = listener.accept().await.expect("accept");
-            stream.set_nodelay(true).expect("nodelay");
-            let mut body = [0; 64];
-            for _ in 0..count {
-                stream.read_exact(&mut body).await.expect("read");
-                stream.write_all(&body).await.expect("write");
+            match stream {
+                Stream::Tcp(stream) => answer(tokio_tcp(stream), count).await,
+                Stream::Unix(stream) => answer(tokio_unix(stream), count).await,
             }
         });
     }
 
     fn request(&self, endpoint: &str, rounds: &mut Rounds) {
+        let stream = connect(endpoint);
         Flavour::Current.runtime().block_on(async {
-            let mut stream = tokio::net::TcpStream::connect(endpoint).await.expect("connect");
-            stream.set_nodelay(true).expect("nodelay");
-            let mut reply = [0; 64];
-            while let Some(body) = rounds.next() {
-                stream.write_all(body).await.expect("write");
-                stream.read_exact(&mut reply).await.expect("read");
-                rounds.done(&reply);
+            match stream {
+                Stream::Tcp(stream) => ask(tokio_tcp(stream), rounds).await,
+                Stream::Unix(stream) => ask(tokio_unix(stream), rounds).await,
             }
         });
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(bytes),
+            Stream::Unix(stream) => stream.read(bytes),
+        }
+    }
+}
+
+fn accept(at: &str, ready: Ready) -> Stream {
+    if let Some(path) = at.strip_prefix("ipc://") {
+        let listener = UnixListener::bind(path).expect("bind");
+        ready.at(at);
+        let (stream, _) = listener.accept().expect("accept");
+        std::fs::remove_file(path).expect("remove the socket file");
+        return Stream::Unix(stream);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    ready.at(&format!("tcp://{}", listener.local_addr().expect("address")));
+    let (stream, _) = listener.accept().expect("accept");
+    stream.set_nodelay(true).expect("nodelay");
+    Stream::Tcp(stream)
+}
+
+fn connect(endpoint: &str) -> Stream {
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        return Stream::Unix(UnixStream::connect(path).expect("connect"));
+    }
+    let stream = TcpStream::connect(endpoint.trim_start_matches("tcp://")).expect("connect");
+    stream.set_nodelay(true).expect("nodelay");
+    Stream::Tcp(stream)
+}
+
+fn tokio_tcp(stream: TcpStream) -> tokio::net::TcpStream {
+    stream.set_nonblocking(true).expect("nonblocking");
+    tokio::net::TcpStream::from_std(stream).expect("inside the runtime")
+}
+
+fn tokio_unix(stream: UnixStream) -> tokio::net::UnixStream {
+    stream.set_nonblocking(true).expect("nonblocking");
+    tokio::net::UnixStream::from_std(stream).expect("inside the runtime")
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, count: u64) {
+    let mut body = [0; 64];
+    for _ in 0..count {
+        stream.read_exact(&mut body).await.expect("read");
+        stream.write_all(&body).await.expect("write");
+    }
+}
+
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, rounds: &mut Rounds) {
+    let mut reply = [0; 64];
+    while let Some(body) = rounds.next() {
+        stream.write_all(body).await.expect("write");
+        stream.read_exact(&mut reply).await.expect("read");
+        rounds.done(&reply);
     }
 }
 
@@ -92,7 +156,7 @@ fn decode(bytes: &[u8]) -> Option<(usize, usize)> {
     (start + len <= bytes.len()).then_some((start, start + len))
 }
 
-fn receive_frames(mut stream: TcpStream, arrivals: &mut Arrivals) {
+fn receive_frames(mut stream: Stream, arrivals: &mut Arrivals) {
     let mut buffer = vec![0; 4 * CHUNK];
     let mut filled = 0;
     while arrivals.missing() > 0 {
