@@ -71,7 +71,7 @@ impl Task {
         let ready = bound.line();
         let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}: not ready: {ready}", self.column));
         let mut connected = Side::start(self.arguments(connecter, endpoint));
-        let lines = (bound.finish(), connected.finish());
+        let lines = (bound.finish(), connected.release().finish());
         if let Some(path) = place.strip_prefix("ipc://") {
             // Most columns have removed it themselves.
             let _ = std::fs::remove_file(path);
@@ -88,7 +88,12 @@ struct Side {
 impl Side {
     fn start(arguments: [String; 7]) -> Side {
         let program = std::env::current_exe().expect("own path");
-        let mut child = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().expect("start a child");
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start a child");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
         Side { child, lines }
     }
@@ -97,6 +102,12 @@ impl Side {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("read from a child");
         serde_json::from_str(&line).unwrap_or(Value::Null)
+    }
+
+    /// Ends the child's [`hold`].
+    fn release(&mut self) -> &mut Side {
+        drop(self.child.stdin.take());
+        self
     }
 
     fn finish(&mut self) -> Value {
@@ -113,6 +124,15 @@ impl Drop for Side {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Keeps a child until the other side is done.
+///
+/// A sender of libzmq needs it over ipc: a PULL at its high-water mark that sees the hang-up of a Unix socket gives
+/// up what the system still holds for it.
+pub fn hold() {
+    // Whatever ends the wait ends the hold.
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 /// The child's side: `role column flavour size count endpoint`.

@@ -1,5 +1,6 @@
 //! libzmq 4.3.5 with its defaults: one I/O thread, blocking calls that park.
 
+use crate::role;
 use crate::workload::{Arrivals, Bodies, Column, HWM, Ready, Rounds};
 use crate::zmq::{self, Context, Msg};
 
@@ -30,6 +31,7 @@ impl Column for Libzmq {
         while let Some(body) = bodies.next() {
             push.send(body);
         }
+        role::hold();
     }
 
     fn reply(&self, at: &str, ready: Ready, count: u64) {
