@@ -19,4 +19,16 @@
 // Until `engine` and `queue` use all of it.
 #![allow(dead_code)]
 
+pub(crate) mod command;
+pub(crate) mod decoder;
 pub(crate) mod frame;
+pub(crate) mod metadata;
+
+/// What was agreed with a peer in the greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub(crate) enum Version {
+    V2_0,
+    V3_0,
+    V3_1,
+}
