@@ -5,6 +5,8 @@
 //! byte twice but for one frame header, however small the pieces are in which a message arrives. It knows
 //! no pattern: what a message means is not its business.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Version;
@@ -18,7 +20,7 @@ use crate::options::Limits;
 const FRAME_CHARGE: u64 = 64;
 
 /// What stands at the front of the read buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) enum Item {
     /// A run of whole messages, as they stand on the wire.
     Messages {
@@ -29,6 +31,16 @@ pub(crate) enum Item {
     },
     /// A command, already consumed.
     Command(Command),
+}
+
+impl fmt::Debug for Item {
+    /// Sizes only: payloads do not leak into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Messages { bytes, count } => write!(f, "Messages({count} in {} bytes)", bytes.len()),
+            Item::Command(command) => command.fmt(f),
+        }
+    }
 }
 
 /// The state between two reads.

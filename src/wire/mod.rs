@@ -22,7 +22,10 @@
 pub(crate) mod command;
 pub(crate) mod decoder;
 pub(crate) mod frame;
+pub(crate) mod greeting;
+pub(crate) mod mechanism;
 pub(crate) mod metadata;
+pub(crate) mod session;
 
 /// What was agreed with a peer in the greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
