@@ -448,6 +448,22 @@ impl Outbound {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Queues the answer to a peer's command; a newer answer replaces one that still waits, so that a peer
+    /// that asks and never reads costs no memory.
+    pub(crate) fn answer(&self, key: PeerKey, frame: bytes::Bytes) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.outbox.set_answer(frame);
+        }
+    }
+
+    /// Throws away what waits for the peer.
+    pub(crate) fn clear(&self, key: PeerKey, reason: DropReason) {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return };
+        let lost = peer.outbox.clear() as u64;
+        state.count_drop(Some(key), reason, lost);
+    }
+
     /// Counts messages that never reached an outbox.
     pub(crate) fn count_drop(&self, key: Option<PeerKey>, reason: DropReason, count: u64) {
         self.lock().count_drop(key, reason, count);
