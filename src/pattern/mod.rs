@@ -1,1 +1,4 @@
 //! Being written.
+
+#[allow(dead_code)] // Publishers and subscribers come next.
+mod topics;
