@@ -4,15 +4,17 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use bytes::BytesMut;
+use tokio::sync::watch;
 
-use super::connection::{farewell, handshake, io_reason, refused, serve};
+use super::connection::{Refusal, farewell, handshake, io_reason, refused, serve};
 use super::shared::{Arrival, Life, Shared, Via};
 use crate::endpoint::Endpoint;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::message::Frame;
 use crate::queue::PeerKey;
-use crate::transport;
+use crate::transport::{self, Stream};
+use crate::wire::session::Established;
 
 /// A connection that lived so long was healthy: the next failure starts from the shortest wait again.
 const HEALTHY: Duration = Duration::from_secs(10);
@@ -62,85 +64,101 @@ pub(crate) struct Dial {
     pub(crate) serial: u64,
     /// The id that the user chose for this peer.
     pub(crate) chosen: Option<Frame>,
-    pub(crate) stop: Arc<Notify>,
+    /// Becomes true when the endpoint is no longer wanted.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Dial {
+    fn is_over(&self) -> bool {
+        *self.stop.borrow() || self.shared.life() == Life::Over
+    }
+
+    async fn over(&self) {
+        let stopped = async {
+            let mut stop = self.stop.clone();
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // Nobody is left who could stop this dialler by name: only the socket's end counts.
+                std::future::pending().await
+            }
+        };
+        super::either(stopped, self.shared.reached(Life::Over)).await;
+    }
 }
 
 /// Connects until stopped; the peer's place and queue stay all the while.
 pub(crate) async fn dial(dial: Dial) {
-    let stop = dial.stop.clone();
-    super::either(stop.notified(), keep_connected(&dial)).await;
-    // Dropped in the middle of a connection, or between two: in either case this peer is over.
-    dial.shared.dismiss(dial.key, &Reason::Local, false);
+    keep_connected(&dial).await;
+    if dial.is_over() {
+        dial.shared.dismiss(dial.key, &Reason::Local, false);
+    }
 }
 
 async fn keep_connected(dial: &Dial) {
     let options = &dial.shared.options;
-    let (min, max) = options.reconnect.unwrap_or((Duration::ZERO, Duration::ZERO));
+    let (min, max) = options.reconnect.unwrap_or_default();
     let mut backoff = Backoff::new(min, max);
     loop {
         let begun = Instant::now();
         let reason = connect_once(dial).await;
-        if reason == Reason::Local && dial.shared.life() == Life::Over {
+        if dial.is_over() {
             return;
         }
-        if reason.is_refusal() && !matches!(reason, Reason::IdentityTaken | Reason::PairTaken) {
-            if options.reconnect_stop {
-                dial.shared.events.emit(Event::Stopped { endpoint: dial.name.to_string() });
-                return;
-            }
+        let refused = reason.is_refusal() && !matches!(reason, Reason::IdentityTaken | Reason::PairTaken);
+        if options.reconnect.is_none() || (refused && options.reconnect_stop) {
+            dial.shared.events.emit(Event::Stopped { endpoint: dial.name.to_string() });
+            return;
+        }
+        if refused {
             backoff.give_time();
         } else if begun.elapsed() >= HEALTHY {
             backoff.reset();
         }
-        if options.reconnect.is_none() {
-            dial.shared.events.emit(Event::Stopped { endpoint: dial.name.to_string() });
-            return;
-        }
         let after = backoff.wait(noise());
         dial.shared.events.emit(Event::Retrying { endpoint: dial.name.to_string(), after });
-        tokio::time::sleep(after).await;
+        super::either(tokio::time::sleep(after), dial.over()).await;
     }
 }
 
 /// One attempt and, if it succeeds, the whole connection. Says why it ended.
 async fn connect_once(dial: &Dial) -> Reason {
-    let Dial { shared, endpoint, name, key, .. } = dial;
-    let stream = match transport::connect(endpoint, &shared.options.transport).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let reason = io_reason(&error);
-            refused(shared, name, (Phase::Accept, reason.clone()));
-            return reason;
-        }
+    let Dial { shared, name, key, .. } = dial;
+    let over = async {
+        dial.over().await;
+        (Phase::Accept, Reason::Local)
     };
-    if stream.is_self_connection() {
-        refused(shared, name, (Phase::Accept, Reason::SelfConnection));
-        return Reason::SelfConnection;
-    }
-    let (peer, input) = match handshake(shared, &stream).await {
+    let (stream, peer, input) = match super::race(open(dial), over).await {
         Ok(ready) => ready,
+        Err((_, Reason::Local)) => return Reason::Local,
         Err(refusal) => {
             let reason = refusal.1.clone();
             refused(shared, name, refusal);
             return reason;
         }
     };
-    let stream = Arc::new(stream);
     let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref() };
     if let Err(reason) = shared.admit(Some(*key), arrival, stream.clone()) {
         refused(shared, name, (Phase::Handshake, reason.clone()));
         return reason;
     }
     let reason = serve(shared, &stream, *key, &peer, input).await;
-    let keep = !(reason == Reason::Local && shared.life() == Life::Over) && reason != Reason::HwmReached;
     if reason == Reason::HwmReached {
         shared.outbound.clear(*key, DropReason::PeerGone);
     }
-    shared.dismiss(*key, &reason, keep || reason == Reason::HwmReached);
+    shared.dismiss(*key, &reason, !dial.is_over());
     if reason == Reason::Local {
         farewell(&stream, Duration::from_secs(1)).await;
     }
     reason
+}
+
+async fn open(dial: &Dial) -> Result<(Arc<Stream>, Established, BytesMut), Refusal> {
+    let connected = transport::connect(&dial.endpoint, &dial.shared.options.transport).await;
+    let stream = connected.map_err(|error| (Phase::Accept, io_reason(&error)))?;
+    if stream.is_self_connection() {
+        return Err((Phase::Accept, Reason::SelfConnection));
+    }
+    let (peer, input) = handshake(&dial.shared, &stream).await?;
+    Ok((Arc::new(stream), peer, input))
 }
 
 #[cfg(test)]
