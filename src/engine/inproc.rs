@@ -107,7 +107,7 @@ impl Namespace {
 
 /// A place for an inproc peer that may not be there yet: messages are parked as values.
 pub(crate) fn park(shared: &Arc<Shared>, name: &Arc<str>, via: Via) -> PeerKey {
-    let parking = Arc::new(Inbox::new(0, 0));
+    let parking = Arc::new(Inbox::new(0, 0, false));
     let slot = parking.open_lane(None);
     let road = Road::Direct { inbox: parking, lane: slot };
     let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
@@ -123,6 +123,10 @@ fn sum(one: usize, other: usize) -> usize {
 }
 
 fn marks(sender: &Shared, receiver: &Shared) -> (usize, usize) {
+    if receiver.options.conflate {
+        // The receiver keeps one and throws the older away itself: nothing to hold back.
+        return (0, 0);
+    }
     let (send, recv) = (&sender.options, &receiver.options);
     (sum(send.send_hwm, recv.recv_hwm), sum(send.send_hwm_bytes, recv.recv_hwm_bytes))
 }
@@ -150,6 +154,8 @@ fn join(name: &str, dialler: &Arc<Shared>, key: PeerKey, serial: u64, binder: &A
     exchange_topics(binder, dialler, key);
     dialler.welcome(key);
     binder.welcome(place);
+    dialler.pattern.ready(key);
+    binder.pattern.ready(place);
     dialler.changed.notify_waiters();
     binder.changed.notify_waiters();
 }
@@ -162,9 +168,15 @@ fn introduce(dialler: &Arc<Shared>, binder: &Arc<Shared>, key: PeerKey, place: P
     let (from_dialler, from_binder) = (identity(dialler), identity(binder));
     let newcomer =
         Newcomer { key: place, identity: from_dialler.as_ref(), chosen: None, socket_type: Some(dialler.kind) };
-    binder.introduce(&newcomer, Channel::Direct(Arc::downgrade(dialler), key))?;
+    binder.introduce(&newcomer)?;
     let newcomer = Newcomer { key, identity: from_binder.as_ref(), chosen: None, socket_type: Some(binder.kind) };
-    dialler.introduce(&newcomer, Channel::Direct(Arc::downgrade(binder), place))
+    dialler.introduce(&newcomer)?;
+    for (one, mine, other, theirs) in [(dialler, key, binder, place), (binder, place, dialler, key)] {
+        if let Some(entry) = one.table().get_mut(&mine) {
+            entry.channel = Channel::Direct(Arc::downgrade(other), theirs);
+        }
+    }
+    Ok(())
 }
 
 /// What `sender` queues for `key` goes into the receiver's lane from now on; read messages are reported back.
@@ -187,7 +199,7 @@ pub(crate) fn part(namespace: &Namespace, name: &str, other: &Joint) {
     let via = shared.table().get(&key).map(|entry| entry.via);
     match via {
         Some(Via::Dial(serial)) if shared.life() == Life::Open => {
-            let parking = Arc::new(Inbox::new(0, 0));
+            let parking = Arc::new(Inbox::new(0, 0, false));
             let slot = parking.open_lane(None);
             let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
             shared.outbound.repark(key, parking, slot, marks);

@@ -50,6 +50,9 @@ pub(crate) trait Pattern: Send + Sync {
     /// A peer wants to take part: its id for this socket, or why not. Called for every (re)connection.
     fn attach(&self, newcomer: &Newcomer<'_>) -> Result<Frame, Reason>;
 
+    /// The peer can be sent to from now on (after `attach`, on every connection).
+    fn ready(&self, _key: PeerKey) {}
+
     /// The peer's connection ended (its queue may live on). Returns the topics nobody wants any more.
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>>;
 

@@ -193,15 +193,12 @@ impl Shared {
             chosen: arrival.chosen,
             socket_type: arrival.peer.socket_type,
         };
-        match self.introduce(&newcomer, Channel::Wire(version)) {
+        match self.introduce(&newcomer) {
             Ok(()) => {
-                let mut bytes = BytesMut::new();
-                for topic in self.pattern.topics() {
-                    command::encode_subscribe(&mut bytes, &topic, version);
-                }
-                self.outbound.control(key, &bytes);
+                self.open_channel(key, version);
                 self.outbound.link(key, link);
                 self.welcome(key);
+                self.pattern.ready(key);
                 self.changed.notify_waiters();
                 Ok(key)
             }
@@ -215,7 +212,7 @@ impl Shared {
     }
 
     /// Asks the pattern, and on its consent fills in the table and tells the receiver who will speak.
-    pub(crate) fn introduce(&self, newcomer: &Newcomer<'_>, channel: Channel) -> Result<(), Reason> {
+    pub(crate) fn introduce(&self, newcomer: &Newcomer<'_>) -> Result<(), Reason> {
         let id = self.pattern.attach(newcomer)?;
         let mut table = self.table();
         let Some(entry) = table.get_mut(&newcomer.key) else { return Err(Reason::Local) };
@@ -223,13 +220,25 @@ impl Shared {
         entry.socket_type = newcomer.socket_type;
         entry.connected = true;
         entry.connections += 1;
-        entry.channel = channel;
         let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
         self.inbox.announce(entry.lane, Arc::new(origin));
         let (peer, socket_type) = (entry.name.to_string(), newcomer.socket_type);
         drop(table);
         self.events.emit(Event::Connected { peer, id, socket_type });
         Ok(())
+    }
+
+    /// Sends our subscriptions, and from here on every change. One lock for both, so that a change comes
+    /// either with the first lot or after it.
+    fn open_channel(&self, key: PeerKey, version: Version) {
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(&key) else { return };
+        entry.channel = Channel::Wire(version);
+        let mut bytes = BytesMut::new();
+        for topic in self.pattern.topics() {
+            command::encode_subscribe(&mut bytes, &topic, version);
+        }
+        self.outbound.control(key, &bytes);
     }
 
     /// What a new peer gets before anything else.
@@ -322,26 +331,24 @@ impl Shared {
 
     /// Tells every connected peer of a change in our own subscriptions.
     pub(crate) fn announce_subscription(&self, topic: &[u8], subscribe: bool) {
-        let channels: Vec<(PeerKey, Channel)> =
-            self.table().iter().map(|(key, entry)| (*key, entry.channel.clone())).collect();
-        for (key, channel) in channels {
-            match channel {
+        let mut direct = Vec::new();
+        for (&key, entry) in self.table().iter() {
+            match &entry.channel {
                 Channel::None => {}
                 Channel::Wire(version) => {
                     let mut bytes = BytesMut::new();
                     match subscribe {
-                        true => command::encode_subscribe(&mut bytes, topic, version),
-                        false => command::encode_cancel(&mut bytes, topic, version),
+                        true => command::encode_subscribe(&mut bytes, topic, *version),
+                        false => command::encode_cancel(&mut bytes, topic, *version),
                     }
                     self.outbound.control(key, &bytes);
                 }
-                Channel::Direct(other, ours) => {
-                    if let Some(other) = other.upgrade() {
-                        // Limits on what a peer may cost are for strangers, not for this process.
-                        let _ = other.subscription(ours, topic, subscribe);
-                    }
-                }
+                Channel::Direct(other, ours) => direct.extend(other.upgrade().map(|other| (other, *ours))),
             }
+        }
+        // The other socket has a table of its own: not under the lock of ours.
+        for (other, ours) in direct {
+            let _ = other.subscription(ours, topic, subscribe);
         }
     }
 }

@@ -297,7 +297,7 @@ impl Outbox {
         self.sealed.push_back(segment);
     }
 
-    fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         if let Some(segment) = self.arena.seal() {
             self.sealed.push_back(segment);
         }
