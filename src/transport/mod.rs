@@ -1,1 +1,328 @@
-//! Being written.
+//! Talking to the operating system: [`connect`], [`bind`], and the [`Stream`]s both give.
+//!
+//! Uses the vocabulary, tokio's sockets and socket2. I open, accept, read and write; what the bytes mean, when to
+//! try again and how long to wait for a peer is not known here (see `engine`). The one clock here is the limit on
+//! opening: name lookups and `connect_timeout`. Next: `tcp` for names and options, `ipc` for files.
+
+#[cfg(unix)]
+mod ipc;
+mod tcp;
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use crate::endpoint::{Address, Endpoint};
+use crate::error::BindError;
+use crate::options::TransportOptions;
+
+/// An open connection. Reads and writes never wait and need no exclusive access: wait for readiness, then try.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+macro_rules! either {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Stream::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Stream::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Stream {
+    /// Only the newest caller's task is woken (as tokio's own); likewise for writes.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_read_ready(cx))
+    }
+
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_write_ready(cx))
+    }
+
+    /// Waits until a read may succeed. Cancel-safe, and any number of tasks may wait.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        either!(self, s => s.readable().await)
+    }
+
+    /// Waits until a write may succeed. Cancel-safe, and any number of tasks may wait.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        either!(self, s => s.writable().await)
+    }
+
+    /// Appends what is there, at most the buffer's spare room. `Ok(0)`: the peer closed (or there was no room).
+    /// `WouldBlock`: nothing is there.
+    pub(crate) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        either!(self, s => s.try_read_buf(buffer))
+    }
+
+    /// Writes what the operating system takes now. `WouldBlock`: nothing.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, s => s.try_write(bytes))
+    }
+
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, s => s.try_write_vectored(slices))
+    }
+
+    /// Says that nothing more is written; reading goes on.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        either!(self, s => SockRef::from(s).shutdown(Shutdown::Write))
+    }
+
+    /// The peer's address, for people: `tcp://192.0.2.1:40000`. Unix domain clients have none; they show the path
+    /// that they connected to.
+    pub(crate) fn peer_text(&self) -> String {
+        match self {
+            Stream::Tcp(s) => tcp::text(s.peer_addr()),
+            #[cfg(unix)]
+            Stream::Unix(s) => ipc::text(s.peer_addr(), s.local_addr()),
+        }
+    }
+
+    pub(crate) fn local_text(&self) -> String {
+        match self {
+            Stream::Tcp(s) => tcp::text(s.local_addr()),
+            #[cfg(unix)]
+            Stream::Unix(s) => ipc::text(s.local_addr(), s.peer_addr()),
+        }
+    }
+
+    /// Dialling a free ephemeral port of this machine can end at oneself: the operating system picked the same
+    /// port for our side. [`connect`] has refused such streams already.
+    pub(crate) fn is_self_connection(&self) -> bool {
+        match self {
+            Stream::Tcp(s) => tcp::is_self_connection(s),
+            #[cfg(unix)]
+            Stream::Unix(_) => false,
+        }
+    }
+}
+
+/// Opens a connection: one attempt. Names are looked up anew each time, and every address is tried in order.
+/// The error is that of the last address.
+pub(crate) async fn connect(endpoint: &Endpoint, options: &TransportOptions) -> io::Result<Stream> {
+    endpoint.for_connect().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+    match endpoint.address() {
+        Address::Tcp(address) => tcp::connect(address, options).await.map(Stream::Tcp),
+        #[cfg(unix)]
+        Address::Ipc(address) => {
+            within(options.connect_timeout, ipc::connect(address, options)).await.map(Stream::Unix)
+        }
+        #[cfg(not(unix))]
+        Address::Ipc(_) => Err(unsupported("ipc is not supported on this system; use tcp")),
+        Address::Inproc(_) => Err(unsupported("inproc has no byte stream")),
+    }
+}
+
+/// Listens. Dropping the listener stops it and removes the file that it made.
+pub(crate) async fn bind(endpoint: &Endpoint, options: &TransportOptions) -> Result<Listener, BindError> {
+    endpoint.for_bind()?;
+    match endpoint.address() {
+        Address::Tcp(address) => {
+            let (listener, endpoint) = tcp::bind(endpoint, address, options).await?;
+            Ok(Listener { endpoint, inner: Inner::Tcp(listener) })
+        }
+        #[cfg(unix)]
+        Address::Ipc(address) => {
+            let (listener, endpoint) = ipc::bind(endpoint, address, options).await?;
+            Ok(Listener { endpoint, inner: Inner::Unix(listener) })
+        }
+        #[cfg(not(unix))]
+        Address::Ipc(_) => Err(BindError::Io(unsupported("ipc is not supported on this system; use tcp"))),
+        Address::Inproc(_) => Err(BindError::Io(unsupported("inproc has no byte stream"))),
+    }
+}
+
+/// Accepts connections at one endpoint.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    endpoint: Endpoint,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Tcp(tcp::Listener),
+    #[cfg(unix)]
+    Unix(ipc::Listener),
+}
+
+impl Listener {
+    /// With the real port or path: one can connect to it.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The next connection. Cancel-safe: no connection is lost. After [`is_out_of_descriptors`] errors the
+    /// connection is still in the backlog: wait before the next call, which would fail at once.
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        loop {
+            let accepted = match &self.inner {
+                Inner::Tcp(listener) => listener.accept().await.map(Stream::Tcp),
+                #[cfg(unix)]
+                Inner::Unix(listener) => listener.accept().await.map(Stream::Unix),
+            };
+            match accepted {
+                // The client left while it waited in the backlog: nobody to report.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// How many descriptors this process may have open (soft limit), where the system tells.
+pub(crate) fn descriptor_limit() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The process or the machine has no descriptor left: nothing is wrong with the peer or the listener.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    // EMFILE, ENFILE and Winsock's EMFILE; the first two are the same numbers on every Unix.
+    let codes: &[i32] = if cfg!(windows) { &[10024] } else { &[24, 23] };
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// What the operating system said about a bind, in the words of the API.
+fn bind_error(endpoint: &Endpoint, error: io::Error) -> BindError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::AddrInUse(endpoint.to_string()),
+        io::ErrorKind::AddrNotAvailable => BindError::AddrNotAvailable(endpoint.to_string()),
+        io::ErrorKind::PermissionDenied => BindError::Permission(endpoint.to_string()),
+        _ => BindError::Io(error),
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, attempt)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))),
+        None => attempt.await,
+    }
+}
+
+fn unsupported(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}
+
+/// Kernel buffers, for either kind of socket.
+fn set_buffers(socket: &SockRef<'_>, options: &TransportOptions) -> io::Result<()> {
+    if let Some(size) = options.send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    if let Some(size) = options.recv_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn options() -> TransportOptions {
+        TransportOptions::default()
+    }
+
+    pub(crate) async fn bound(text: &str) -> Listener {
+        bind(&text.parse().unwrap(), &options()).await.unwrap()
+    }
+
+    pub(crate) async fn refused(text: &str) -> BindError {
+        match bind(&text.parse().unwrap(), &options()).await {
+            Ok(listener) => panic!("{text} was bound as {}", listener.endpoint()),
+            Err(e) => e,
+        }
+    }
+
+    pub(crate) async fn pair(listener: &Listener) -> (Stream, Stream) {
+        let options = options();
+        let (client, server) = tokio::join!(connect(listener.endpoint(), &options), listener.accept());
+        (client.unwrap(), server.unwrap())
+    }
+
+    async fn send(stream: &Stream, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            stream.writable().await.unwrap();
+            let (head, tail) = bytes.split_at(bytes.len() / 2);
+            match stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    async fn read_to_end(stream: &Stream) -> BytesMut {
+        let mut buffer = BytesMut::new();
+        loop {
+            std::future::poll_fn(|cx| stream.poll_read_ready(cx)).await.unwrap();
+            buffer.reserve(16);
+            match stream.try_read_buf(&mut buffer) {
+                Ok(0) => return buffer,
+                Ok(_) => {}
+                Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    /// Connects to what the bind returned, through its text, and sends both ways.
+    pub(crate) async fn echo(listener: &Listener) {
+        let text = listener.endpoint().to_string();
+        assert_eq!(&text.parse::<Endpoint>().unwrap(), listener.endpoint());
+        let (client, server) = pair(listener).await;
+        assert!(!client.is_self_connection() && !server.is_self_connection());
+        send(&client, b"from the client").await;
+        client.shutdown_write().unwrap();
+        assert_eq!(read_to_end(&server).await, &b"from the client"[..]);
+        std::future::poll_fn(|cx| server.poll_write_ready(cx)).await.unwrap();
+        assert_eq!(server.try_write(b"from the server").unwrap(), 15);
+        drop(server);
+        assert_eq!(read_to_end(&client).await, &b"from the server"[..]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_for_this_side_is_refused() {
+        for text in ["tcp://*:5", "tcp://127.0.0.1:*", "ipc://*"] {
+            let e = connect(&text.parse().unwrap(), &options()).await.unwrap_err();
+            assert_eq!(e.kind(), io::ErrorKind::InvalidInput);
+        }
+        assert!(matches!(refused("tcp://127.0.0.1;127.0.0.1:5").await, BindError::Endpoint(_)));
+        assert!(matches!(refused("inproc://x").await, BindError::Io(_)));
+    }
+
+    #[test]
+    fn descriptor_errors_are_known() {
+        assert!(is_out_of_descriptors(&io::Error::from_raw_os_error(if cfg!(windows) { 10024 } else { 24 })));
+        assert!(!is_out_of_descriptors(&io::Error::from_raw_os_error(111)));
+        if cfg!(target_os = "linux") {
+            assert!(descriptor_limit().is_none_or(|limit| limit > 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn accepting_may_be_cancelled() {
+        let listener = bound("tcp://127.0.0.1:*").await;
+        {
+            let mut accept = std::pin::pin!(listener.accept());
+            let first = std::future::poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending()));
+            assert!(first.await);
+        }
+        echo(&listener).await;
+    }
+}

@@ -1,0 +1,211 @@
+//! The corridor of news from connections to whoever watches: [`Events`] and its reading end [`Monitor`].
+//!
+//! Never holds a socket back: each monitor has a bounded queue that drops its oldest event and counts.
+//! Drops of messages are merged, so that a flood of them is one event a second per peer and reason.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use crate::event::{DropReason, Event};
+use crate::queue::outbound::Witness;
+
+/// Events kept for a monitor that is read slowly.
+const CAPACITY: usize = 1024;
+/// Drops of one peer and reason are reported at most this often.
+const MERGE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Feed {
+    queue: VecDeque<Event>,
+    missed: u64,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+type DropKey = (String, DropReason);
+
+#[derive(Default)]
+struct Merge {
+    reported: HashMap<DropKey, Instant>,
+    waiting: HashMap<DropKey, u64>,
+}
+
+/// The sending end: one per socket.
+#[derive(Default)]
+pub(crate) struct Events {
+    /// False while nobody watches: then news costs one load.
+    watched: AtomicBool,
+    feeds: Mutex<Vec<Weak<Mutex<Feed>>>>,
+    merge: Mutex<Merge>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Events {
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        tracing::debug!(target: "ginnel", event = event.name(), "{event:?}");
+        if !self.is_watched() {
+            return;
+        }
+        let mut feeds = lock(&self.feeds);
+        feeds.retain(|feed| feed.strong_count() > 0);
+        if feeds.is_empty() {
+            self.watched.store(false, Ordering::Relaxed);
+        }
+        for feed in feeds.iter().filter_map(Weak::upgrade) {
+            let waker = {
+                let mut feed = lock(&feed);
+                if feed.queue.len() >= CAPACITY {
+                    feed.queue.pop_front();
+                    feed.missed += 1;
+                }
+                feed.queue.push_back(event.clone());
+                feed.waker.take()
+            };
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    pub(crate) fn watch(self: &Arc<Events>) -> Monitor {
+        let feed = Arc::new(Mutex::new(Feed::default()));
+        lock(&self.feeds).push(Arc::downgrade(&feed));
+        self.watched.store(true, Ordering::Relaxed);
+        Monitor { feed, events: self.clone(), timer: None }
+    }
+
+    /// Ends all monitors once they are read out.
+    pub(crate) fn close(&self) {
+        self.report_waiting(true);
+        for feed in lock(&self.feeds).drain(..).filter_map(|feed| feed.upgrade()) {
+            let waker = {
+                let mut feed = lock(&feed);
+                feed.closed = true;
+                feed.waker.take()
+            };
+            waker.into_iter().for_each(Waker::wake);
+        }
+        self.watched.store(false, Ordering::Relaxed);
+    }
+
+    /// Reports merged drops that are due. Returns when to look again.
+    fn report_waiting(&self, all: bool) -> Option<Instant> {
+        let now = Instant::now();
+        let (due, next) = {
+            let mut merge = lock(&self.merge);
+            let Merge { reported, waiting } = &mut *merge;
+            let is_due = |key: &DropKey| all || reported.get(key).is_none_or(|last| now.duration_since(*last) >= MERGE);
+            let due: Vec<(DropKey, u64)> = waiting.extract_if(|key, _| is_due(key)).collect();
+            for (key, _) in &due {
+                reported.insert(key.clone(), now);
+            }
+            let next = waiting.keys().filter_map(|key| reported.get(key)).min().map(|last| *last + MERGE);
+            if waiting.is_empty() && reported.len() > CAPACITY {
+                reported.clear();
+            }
+            (due, next)
+        };
+        for ((peer, reason), count) in due {
+            self.emit(Event::Dropped { peer, reason, count });
+        }
+        next
+    }
+}
+
+impl Witness for Events {
+    fn high_water(&self, peer: &str, reached: bool) {
+        if self.is_watched() {
+            let peer = peer.to_owned();
+            self.emit(if reached { Event::HwmReached { peer } } else { Event::HwmCleared { peer } });
+        }
+    }
+
+    fn dropped(&self, peer: &str, reason: DropReason, count: u64) {
+        if !self.is_watched() {
+            return;
+        }
+        *lock(&self.merge).waiting.entry((peer.to_owned(), reason)).or_default() += count;
+        self.report_waiting(false);
+    }
+}
+
+/// The news of one socket, from the moment of the call on: a stream of [`Event`]s.
+///
+/// A monitor that is read too slowly loses the oldest events and is told how many by [`Event::Missed`];
+/// the socket never waits for it. The stream ends when the socket is closed.
+#[must_use = "events are lost when nobody reads the monitor"]
+pub struct Monitor {
+    feed: Arc<Mutex<Feed>>,
+    events: Arc<Events>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Monitor {
+    /// The next event; waits for one. `None` when the socket is closed and everything was read.
+    ///
+    /// # Cancel safety
+    /// Safe: an event is taken only when this returns it.
+    pub async fn recv(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// An event that is already there.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        self.events.report_waiting(false);
+        take(&mut lock(&self.feed))
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            let next_report = self.events.report_waiting(false);
+            {
+                let mut feed = lock(&self.feed);
+                if let Some(event) = take(&mut feed) {
+                    return Poll::Ready(Some(event));
+                }
+                if feed.closed {
+                    return Poll::Ready(None);
+                }
+                feed.waker = Some(cx.waker().clone());
+            }
+            let Some(at) = next_report else { return Poll::Pending };
+            let timer = self.timer.insert(Box::pin(tokio::time::sleep_until(at.into())));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+fn take(feed: &mut Feed) -> Option<Event> {
+    if feed.missed > 0 {
+        return Some(Event::Missed { count: std::mem::take(&mut feed.missed) });
+    }
+    feed.queue.pop_front()
+}
+
+impl futures_core::Stream for Monitor {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Monitor")
+    }
+}

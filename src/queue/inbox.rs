@@ -1,0 +1,309 @@
+//! The receiving side of one socket: [`Inbox`], where connections leave whole messages by the batch.
+//!
+//! One lock and at most one wake per batch. Each peer has a lane with its own account: a connection
+//! publishes only up to the lane's allowance and stops reading beyond it. The messages themselves move on
+//! into the private cursors of the `reader`. Absent: any decoding of what strangers sent (that was done).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::{Credit, PeerKey, Slab};
+use crate::event::{DropReason, Drops};
+use crate::message::{Frame, Message};
+
+/// Who is behind a lane, as the pattern wants to know it on receive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The peer on the sending side, for replies.
+    pub(crate) peer: PeerKey,
+    /// Its routing id.
+    pub(crate) id: Frame,
+    /// Its address.
+    pub(crate) address: Arc<str>,
+}
+
+/// What waits in a lane.
+pub(crate) enum Item {
+    /// Whole messages as checked wire bytes.
+    Wire { bytes: Bytes, messages: usize },
+    /// One message as a value (from this process).
+    Value(Message),
+    /// Whoever follows is this peer.
+    Origin(Arc<Origin>),
+}
+
+/// Counters of one lane, as statistics show them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) unread: usize,
+    pub(crate) hwm: usize,
+    pub(crate) drops: Drops,
+}
+
+struct Lane {
+    unread: usize,
+    unread_bytes: usize,
+    /// The connection that waits for room, when it does.
+    paused: Option<Waker>,
+    /// In-process: where read messages are reported, and for which peer there.
+    credit: Option<(Arc<dyn Credit>, PeerKey)>,
+    /// No more will come; the lane goes when it is read out.
+    ended: bool,
+    messages: u64,
+    bytes: u64,
+    drops: Drops,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: Slab<Lane>,
+    arrivals: VecDeque<(PeerKey, Item)>,
+    waker: Option<Waker>,
+    closed: bool,
+    past: Received,
+}
+
+/// The receiving side of one socket.
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    /// Raised with every arrival: lets the reader look without the lock.
+    arrived: AtomicBool,
+    hwm: usize,
+    hwm_bytes: usize,
+}
+
+/// What a reader reports about one lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read {
+    pub(super) lane: PeerKey,
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Inbox {
+    /// Marks per peer; 0 is unlimited (messages) or off (bytes).
+    pub(crate) fn new(hwm: usize, hwm_bytes: usize) -> Inbox {
+        Inbox { state: Mutex::default(), arrived: AtomicBool::new(false), hwm, hwm_bytes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn hwm(&self) -> usize {
+        self.hwm
+    }
+
+    pub(crate) fn hwm_bytes(&self) -> usize {
+        self.hwm_bytes
+    }
+
+    /// Opens a lane. With `credit`, read messages are reported there (an in-process sender).
+    pub(crate) fn open_lane(&self, credit: Option<(Arc<dyn Credit>, PeerKey)>) -> PeerKey {
+        self.lock().lanes.insert(Lane {
+            unread: 0,
+            unread_bytes: 0,
+            paused: None,
+            credit,
+            ended: false,
+            messages: 0,
+            bytes: 0,
+            drops: Drops::default(),
+        })
+    }
+
+    /// Names who sends from here on.
+    pub(crate) fn announce(&self, lane: PeerKey, origin: Arc<Origin>) {
+        self.lock().arrivals.push_back((lane, Item::Origin(origin)));
+        self.arrived.store(true, Ordering::Release);
+    }
+
+    /// No more comes on this lane; what is there stays readable.
+    pub(crate) fn end_lane(&self, lane: PeerKey) {
+        let mut state = self.lock();
+        if let Some(entry) = state.lanes.get_mut(lane) {
+            entry.ended = true;
+            entry.paused = None;
+            if entry.unread == 0 {
+                state.remove(lane);
+            }
+        }
+    }
+
+    /// Throws away what is unread on this lane, and the lane.
+    pub(crate) fn discard_lane(&self, lane: PeerKey) {
+        let mut state = self.lock();
+        state.arrivals.retain(|arrival| arrival.0 != lane);
+        state.remove(lane);
+    }
+
+    /// How many messages and bytes the lane may still take. None: nothing now; the connection is woken when it may.
+    pub(crate) fn poll_allowance(&self, lane: PeerKey, cx: &mut Context<'_>) -> Poll<(usize, usize)> {
+        let mut state = self.lock();
+        let Some(entry) = state.lanes.get_mut(lane) else { return Poll::Ready((usize::MAX, usize::MAX)) };
+        let messages = if self.hwm == 0 { usize::MAX } else { self.hwm.saturating_sub(entry.unread) };
+        let bytes = match self.hwm_bytes {
+            0 => usize::MAX,
+            // An empty lane always takes one message.
+            _ if entry.unread == 0 => self.hwm_bytes.max(1),
+            mark => mark.saturating_sub(entry.unread_bytes),
+        };
+        if messages == 0 || bytes == 0 {
+            entry.paused = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready((messages, bytes))
+    }
+
+    /// Leaves a batch of whole messages.
+    pub(crate) fn publish(&self, lane: PeerKey, bytes: Bytes, messages: usize) {
+        let size = bytes.len();
+        self.deliver(lane, Item::Wire { bytes, messages }, messages, size).into_iter().for_each(Waker::wake);
+    }
+
+    /// Leaves one message made by ourselves on a peer's behalf (an XPUB's news of subscriptions).
+    pub(crate) fn push(&self, lane: PeerKey, message: Message) {
+        let size = message.size();
+        self.deliver(lane, Item::Value(message), 1, size).into_iter().for_each(Waker::wake);
+    }
+
+    /// Leaves one message of a sender in this process, who was charged for it. Returns whom to wake.
+    #[inline]
+    pub(super) fn push_direct(&self, lane: PeerKey, message: Message, size: usize) -> Option<Waker> {
+        self.deliver(lane, Item::Value(message), 1, size)
+    }
+
+    fn deliver(&self, lane: PeerKey, item: Item, messages: usize, bytes: usize) -> Option<Waker> {
+        let mut state = self.lock();
+        let entry = state.lanes.get_mut(lane)?;
+        entry.unread += messages;
+        entry.unread_bytes += bytes;
+        entry.messages += messages as u64;
+        entry.bytes += bytes as u64;
+        state.arrivals.push_back((lane, item));
+        self.arrived.store(true, Ordering::Release);
+        state.waker.take()
+    }
+
+    /// Counts messages that were read from the connection and thrown away.
+    pub(crate) fn count_drop(&self, lane: PeerKey, reason: DropReason, messages: usize, bytes: usize) {
+        let mut state = self.lock();
+        let Some(entry) = state.lanes.get_mut(lane) else { return };
+        entry.messages += messages as u64;
+        entry.bytes += bytes as u64;
+        entry.drops.add(reason, messages as u64);
+    }
+
+    /// Wakes the reader for good: nothing new will come.
+    pub(crate) fn close(&self) {
+        let (waker, paused) = {
+            let mut state = self.lock();
+            state.closed = true;
+            let keys = state.lanes.keys();
+            let paused: Vec<Waker> =
+                keys.into_iter().filter_map(|key| state.lanes.get_mut(key)?.paused.take()).collect();
+            (state.waker.take(), paused)
+        };
+        self.arrived.store(true, Ordering::Release);
+        waker.into_iter().chain(paused).for_each(Waker::wake);
+    }
+
+    pub(crate) fn received(&self, lane: PeerKey) -> Option<Received> {
+        let state = self.lock();
+        let lane = state.lanes.get(lane)?;
+        Some(Received {
+            messages: lane.messages,
+            bytes: lane.bytes,
+            unread: lane.unread,
+            hwm: self.hwm,
+            drops: lane.drops,
+        })
+    }
+
+    /// Counters of lanes that are gone.
+    pub(crate) fn past(&self) -> Received {
+        self.lock().past
+    }
+
+    /// The reader's only look at the shared state: it reports what it read, and takes what has arrived
+    /// (swapped into `into`, which must be empty). Registers `cx` when nothing has.
+    pub(super) fn exchange(
+        &self,
+        reads: &mut Vec<Read>,
+        into: &mut VecDeque<(PeerKey, Item)>,
+        cx: Option<&mut Context<'_>>,
+    ) -> Exchange {
+        let mut wake = Vec::new();
+        let mut credits = Vec::new();
+        let outcome = {
+            let mut state = self.lock();
+            for read in reads.drain(..) {
+                state.settle(read, self.hwm, self.hwm_bytes, &mut wake, &mut credits);
+            }
+            self.arrived.store(false, Ordering::Relaxed);
+            std::mem::swap(&mut state.arrivals, into);
+            if !into.is_empty() {
+                Exchange::Arrived
+            } else if state.closed {
+                self.arrived.store(true, Ordering::Relaxed);
+                Exchange::Closed
+            } else {
+                if let Some(cx) = cx {
+                    state.waker = Some(cx.waker().clone());
+                }
+                Exchange::Nothing
+            }
+        };
+        wake.into_iter().for_each(Waker::wake);
+        for ((credit, key), read) in credits {
+            credit.credit(key, read.messages, read.bytes);
+        }
+        outcome
+    }
+
+    #[inline]
+    pub(super) fn has_arrivals(&self) -> bool {
+        self.arrived.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exchange {
+    Arrived,
+    Nothing,
+    Closed,
+}
+
+type Owed = ((Arc<dyn Credit>, PeerKey), Read);
+
+impl State {
+    fn settle(&mut self, read: Read, hwm: usize, hwm_bytes: usize, wake: &mut Vec<Waker>, credits: &mut Vec<Owed>) {
+        let Some(lane) = self.lanes.get_mut(read.lane) else { return };
+        lane.unread = lane.unread.saturating_sub(read.messages);
+        lane.unread_bytes = lane.unread_bytes.saturating_sub(read.bytes);
+        let room = (hwm == 0 || lane.unread < hwm)
+            && (hwm_bytes == 0 || lane.unread == 0 || lane.unread_bytes < hwm_bytes);
+        if room {
+            wake.extend(lane.paused.take());
+        }
+        if let Some(credit) = &lane.credit {
+            credits.push((credit.clone(), read));
+        }
+        if lane.ended && lane.unread == 0 {
+            self.remove(read.lane);
+        }
+    }
+
+    fn remove(&mut self, lane: PeerKey) {
+        let Some(lane) = self.lanes.remove(lane) else { return };
+        self.past.messages += lane.messages;
+        self.past.bytes += lane.bytes;
+        self.past.drops.merge(&lane.drops);
+    }
+}

@@ -1,0 +1,148 @@
+//! Writing what an outbox lends: by a caller ([`Outbound::write`]) or by the connection's task
+//! ([`Outbound::poll_lease`], [`Outbound::finish`]). One lease per peer at a time, the system call without the lock.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::outbound::{After, Outbound, Peer, State};
+use super::outbox::Batch;
+use super::{Link, PeerKey};
+use crate::event::Reason;
+
+/// The right to write to one peer, with the bytes to write.
+pub(crate) struct Lease {
+    key: PeerKey,
+    link: Arc<dyn Link>,
+    batch: Batch,
+}
+
+impl Lease {
+    /// One attempt to write; never blocks.
+    pub(crate) fn try_write(&self) -> io::Result<usize> {
+        if let [only] = &self.batch.slices[..] {
+            return self.link.try_write(only);
+        }
+        let slices: Vec<IoSlice<'_>> = self.batch.slices.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        self.link.try_write_vectored(&slices)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.batch.len
+    }
+}
+
+/// What a connection's task has to do.
+pub(crate) enum Work {
+    Write(Lease),
+    /// End the connection for this reason.
+    End(Reason),
+    /// The peer was removed.
+    Gone,
+}
+
+impl Peer {
+    pub(super) fn lease(&mut self, key: PeerKey) -> Option<Lease> {
+        let link = self.link()?.clone();
+        let batch = self.outbox.lend()?;
+        self.writing = true;
+        Some(Lease { key, link, batch })
+    }
+}
+
+impl Outbound {
+    /// The task's next piece of work; registers its waker when there is none.
+    pub(crate) fn poll_lease(&self, key: PeerKey, cx: &mut Context<'_>) -> Poll<Work> {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return Poll::Ready(Work::Gone) };
+        if let Some(reason) = peer.kick.take() {
+            return Poll::Ready(Work::End(reason));
+        }
+        if !peer.writing
+            && let Some(lease) = peer.lease(key)
+        {
+            return Poll::Ready(Work::Write(lease));
+        }
+        if peer.outbox.is_clear() {
+            peer.lone = true;
+        }
+        match &mut peer.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// The task gives its lease back. `blocked`: the kernel takes no more now, and the task waits for it.
+    pub(crate) fn finish(&self, lease: &Lease, written: usize, blocked: bool) {
+        let mut after = After::default();
+        {
+            let mut state = self.lock();
+            let done = state.finish(lease.key, written, blocked, &mut after);
+            if let Some(peer) = state.peers.get_mut(lease.key) {
+                peer.lone = done <= 1;
+            }
+        }
+        self.perform(after);
+    }
+
+    /// Whether the peer's writes are blocked by the kernel.
+    pub(crate) fn is_blocked(&self, key: PeerKey) -> bool {
+        self.lock().peers.get(key).is_some_and(|peer| peer.blocked)
+    }
+
+    /// A caller writes what it leased, once per peer; what is left is the tasks' work.
+    #[inline]
+    pub(super) fn write(&self, leases: Vec<Lease>) {
+        let mut after = After::default();
+        for lease in leases {
+            let result = lease.try_write();
+            let mut state = self.lock();
+            // An error is seen by the task, too, which ends the connection with it.
+            let written = result.unwrap_or(0);
+            state.finish(lease.key, written, written < lease.len(), &mut after);
+            if let Some(peer) = state.peers.get_mut(lease.key)
+                && !peer.outbox.is_clear()
+            {
+                after.wakers.extend(peer.waker.take());
+            }
+        }
+        after.wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Writes everything that waits for connections that can take it now.
+    pub(crate) fn write_ready(&self) {
+        let mut after = After::default();
+        {
+            let mut state = self.lock();
+            state.seal_classes();
+            for key in state.peers.keys() {
+                if let Some(peer) = state.peers.get_mut(key)
+                    && peer.is_idle()
+                {
+                    after.leases.extend(peer.lease(key));
+                }
+            }
+        }
+        self.perform(after);
+    }
+}
+
+impl State {
+    /// Returns how many messages are with the kernel now.
+    fn finish(&mut self, key: PeerKey, written: usize, blocked: bool, after: &mut After) -> usize {
+        let Some(peer) = self.peers.get_mut(key) else { return 0 };
+        if !peer.writing {
+            // The connection went while the write ran: its queue was already rewound.
+            return 0;
+        }
+        peer.writing = false;
+        peer.blocked = blocked;
+        let done = peer.outbox.finish(written);
+        peer.messages += done.messages as u64;
+        peer.bytes += done.bytes as u64;
+        self.settle(key, &mut after.wakers);
+        self.progressed(&mut after.wakers);
+        done.messages
+    }
+}

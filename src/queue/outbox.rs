@@ -1,0 +1,418 @@
+//! One peer's waiting messages as wire bytes: [`Outbox`].
+//!
+//! A message is encoded once, at the end of the arena; a full arena is sealed into a refcounted segment;
+//! long bodies stay where they are and are pointed at. Every segment begins and ends at a message's edge,
+//! so control frames can go between any two of them and a broken connection can be cut cleanly.
+//! A plain structure: no lock, no waker, no IO (those are in `outbound`).
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::message::Message;
+use crate::wire::frame;
+
+/// An arena of this many bytes is a full segment: enough to make the system call's cost disappear.
+pub(crate) const SEGMENT: usize = 64 * 1024;
+/// Bodies from here on are not copied into the arena.
+pub(crate) const EXTERNAL: usize = 8 * 1024;
+/// A writer takes at most this much at once, so that one peer does not hold its task.
+const BATCH_BYTES: usize = 256 * 1024;
+/// The kernel takes at most 1,024 slices; this many are enough to fill a socket buffer.
+const BATCH_SLICES: usize = 64;
+
+/// Wire bytes of whole messages (or of control frames, which count as no message).
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    chunks: Chunks,
+    /// Bytes not yet written.
+    left: usize,
+    len: usize,
+    pub(crate) messages: usize,
+    control: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Chunks {
+    /// Any number of whole messages.
+    One(Bytes),
+    /// Exactly one message with long bodies.
+    Many(Vec<Bytes>),
+}
+
+impl Segment {
+    pub(crate) fn packed(bytes: Bytes, messages: usize) -> Segment {
+        Segment { left: bytes.len(), len: bytes.len(), chunks: Chunks::One(bytes), messages, control: false }
+    }
+
+    fn control(bytes: Bytes) -> Segment {
+        Segment { control: true, ..Segment::packed(bytes, 0) }
+    }
+
+    /// One message whose long bodies are shared, not copied.
+    pub(crate) fn external(message: &Message) -> Segment {
+        let mut chunks = Vec::with_capacity(2 * message.len());
+        let mut small = BytesMut::new();
+        let mut len = 0;
+        for (index, part) in message.iter().enumerate() {
+            let more = if index + 1 < message.len() { frame::MORE } else { 0 };
+            frame::encode_header(&mut small, more, part.len());
+            match part.shared().filter(|bytes| bytes.len() >= EXTERNAL) {
+                Some(body) => {
+                    chunks.push(small.split().freeze());
+                    chunks.push(body.clone());
+                }
+                None => small.extend_from_slice(part),
+            }
+        }
+        if !small.is_empty() {
+            chunks.push(small.freeze());
+        }
+        for chunk in &chunks {
+            len += chunk.len();
+        }
+        Segment { chunks: Chunks::Many(chunks), left: len, len, messages: 1, control: false }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn written(&self) -> usize {
+        self.len - self.left
+    }
+
+    /// Appends what is left to write.
+    fn lend(&self, slices: &mut Vec<Bytes>) {
+        let mut skip = self.written();
+        let chunks = match &self.chunks {
+            Chunks::One(bytes) => std::slice::from_ref(bytes),
+            Chunks::Many(chunks) => chunks,
+        };
+        for chunk in chunks {
+            if skip >= chunk.len() {
+                skip -= chunk.len();
+                continue;
+            }
+            slices.push(if skip == 0 { chunk.clone() } else { chunk.slice(skip..) });
+            skip = 0;
+        }
+    }
+
+    /// Cuts off the messages that were fully written and makes the rest unwritten again.
+    /// Returns how many messages went.
+    fn rewind(&mut self) -> usize {
+        let mut gone = 0;
+        if let Chunks::One(bytes) = &mut self.chunks {
+            let mut written = self.len - self.left;
+            while let Some(len) = frame::message_len(bytes).filter(|&len| len <= written) {
+                bytes.advance(len);
+                written -= len;
+                gone += 1;
+            }
+            self.len = bytes.len();
+            self.messages -= gone.min(self.messages);
+        }
+        self.left = self.len;
+        gone
+    }
+
+    /// Takes the first message out. The segment must be unwritten. Returns the message's bytes.
+    fn drop_first(&mut self) -> usize {
+        let dropped = match &mut self.chunks {
+            Chunks::One(bytes) => match frame::message_len(bytes) {
+                Some(len) => {
+                    bytes.advance(len);
+                    len
+                }
+                None => std::mem::take(bytes).len(),
+            },
+            Chunks::Many(chunks) => {
+                chunks.clear();
+                self.len
+            }
+        };
+        self.messages -= 1;
+        self.len -= dropped;
+        self.left = self.len;
+        dropped
+    }
+}
+
+/// True if `message` has a body that is worth pointing at instead of copying.
+#[inline]
+pub(crate) fn is_external(message: &Message) -> bool {
+    message.iter().any(|part| part.shared().is_some_and(|bytes| bytes.len() >= EXTERNAL))
+}
+
+/// An arena under construction: messages encoded one behind the other.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    bytes: BytesMut,
+    pub(crate) messages: usize,
+    /// Size of the last segment: what the next one will probably need.
+    hint: usize,
+}
+
+impl Arena {
+    #[inline]
+    pub(crate) fn push(&mut self, message: &Message) -> usize {
+        let len = frame::encoded_len(message);
+        if self.bytes.capacity() - self.bytes.len() < len + frame::MAX_HEADER {
+            self.grow(len + frame::MAX_HEADER);
+        }
+        frame::encode_message(&mut self.bytes, message);
+        self.messages += 1;
+        len
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        // An empty arena takes what the last segment needed; a growing one doubles up to a full segment.
+        let want = if self.bytes.is_empty() { self.hint } else { self.bytes.len().min(SEGMENT) };
+        self.bytes.reserve(want.max(len).max(512));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn seal(&mut self) -> Option<Segment> {
+        if self.messages == 0 {
+            return None;
+        }
+        // A full segment overshoots by the last message; the next must not need to grow for that.
+        self.hint = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + SEGMENT / 16);
+        let messages = std::mem::take(&mut self.messages);
+        Some(Segment::packed(self.bytes.split().freeze(), messages))
+    }
+
+    /// Gives the memory back while nothing is sent.
+    fn release(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            self.bytes = BytesMut::new();
+        }
+    }
+}
+
+/// Bytes lent to a writer.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) slices: Vec<Bytes>,
+    pub(crate) len: usize,
+}
+
+/// What a finished write gave back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// One peer's queue of encoded messages.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    arena: Arena,
+    sealed: VecDeque<Segment>,
+    control: BytesMut,
+    /// Messages accepted and not yet fully written, room set aside included.
+    queued: usize,
+    bytes: usize,
+    /// Segments at the front that a writer holds.
+    lent: usize,
+}
+
+impl Outbox {
+    /// Messages that wait, room set aside included: the number that the high-water mark bounds.
+    #[inline]
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes in the arena: what the next flush would send at once.
+    #[inline]
+    pub(crate) fn arena_len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Nothing waits to be written and nobody is writing.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.arena.messages == 0 && self.sealed.is_empty() && self.control.is_empty()
+    }
+
+    /// A sealed segment waits that no writer holds.
+    pub(crate) fn has_segment(&self) -> bool {
+        self.sealed.len() > self.lent
+    }
+
+    /// Counts messages that wait somewhere else on this peer's account (in-process peers).
+    pub(crate) fn charge(&mut self, messages: usize, bytes: usize) {
+        self.queued += messages;
+        self.bytes += bytes;
+    }
+
+    /// Takes a charge back.
+    pub(crate) fn refund(&mut self, messages: usize, bytes: usize) {
+        self.queued = self.queued.saturating_sub(messages);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Sets room aside for one message.
+    pub(crate) fn reserve(&mut self) {
+        self.queued += 1;
+    }
+
+    /// Gives room back that was set aside.
+    pub(crate) fn release(&mut self) {
+        self.queued -= 1;
+    }
+
+    /// Appends `message`; its room must not be set aside any more.
+    #[inline]
+    pub(crate) fn push(&mut self, message: &Message) {
+        self.queued += 1;
+        if is_external(message) {
+            self.seal();
+            let segment = Segment::external(message);
+            self.bytes += segment.len();
+            self.sealed.push_back(segment);
+        } else {
+            self.bytes += self.arena.push(message);
+        }
+    }
+
+    /// Appends a segment shared with other peers.
+    pub(crate) fn push_segment(&mut self, segment: Segment) {
+        self.seal();
+        self.queued += segment.messages;
+        self.bytes += segment.len();
+        self.sealed.push_back(segment);
+    }
+
+    fn seal(&mut self) {
+        if let Some(segment) = self.arena.seal() {
+            self.sealed.push_back(segment);
+        }
+    }
+
+    /// Appends control frames; they overtake messages but never split one.
+    pub(crate) fn push_control(&mut self, bytes: &[u8]) {
+        self.control.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Lends what can be written now. Every lend is followed by one [`Outbox::finish`].
+    pub(crate) fn lend(&mut self) -> Option<Batch> {
+        debug_assert_eq!(self.lent, 0, "one writer at a time");
+        if !self.control.is_empty() {
+            let at = usize::from(self.sealed.front().is_some_and(|segment| segment.written() > 0));
+            self.sealed.insert(at, Segment::control(self.control.split().freeze()));
+        }
+        self.seal();
+        let mut batch = Batch::default();
+        for segment in &self.sealed {
+            if batch.len >= BATCH_BYTES || batch.slices.len() >= BATCH_SLICES {
+                break;
+            }
+            batch.len += segment.left;
+            segment.lend(&mut batch.slices);
+            self.lent += 1;
+        }
+        (batch.len > 0).then_some(batch)
+    }
+
+    /// Takes back what was lent, of which the first `written` bytes are with the kernel.
+    pub(crate) fn finish(&mut self, mut written: usize) -> Written {
+        self.lent = 0;
+        let mut done = Written { messages: 0, bytes: written };
+        while let Some(front) = self.sealed.front_mut() {
+            if written < front.left {
+                front.left -= written;
+                break;
+            }
+            written -= front.left;
+            if !front.control {
+                self.bytes -= front.len;
+            }
+            done.messages += front.messages;
+            self.sealed.pop_front();
+        }
+        self.queued -= done.messages;
+        if self.is_clear() {
+            self.arena.release_if_small();
+        }
+        done
+    }
+
+    /// Drops the oldest message that no writer holds. Returns false when there is none.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        if self.sealed.len() == self.lent {
+            self.seal();
+        }
+        let started = usize::from(self.lent == 0 && self.sealed.front().is_some_and(|segment| segment.written() > 0));
+        let first = self.lent.max(started);
+        let Some(index) = (first..self.sealed.len()).find(|&index| !self.sealed[index].control) else { return false };
+        self.bytes -= self.sealed[index].drop_first();
+        if self.sealed[index].messages == 0 {
+            self.sealed.remove(index);
+        }
+        self.queued -= 1;
+        true
+    }
+
+    /// Messages that wait and that no writer holds or has begun.
+    pub(crate) fn untouched(&self) -> usize {
+        let started = usize::from(self.lent == 0 && self.sealed.front().is_some_and(|segment| segment.written() > 0));
+        self.arena.messages + self.sealed.iter().skip(self.lent.max(started)).map(|segment| segment.messages).sum::<usize>()
+    }
+
+    /// The connection is gone, this queue stays: control frames and fully written messages go, the
+    /// message that was cut in the middle will be sent whole to the next connection.
+    pub(crate) fn rewind(&mut self) -> Written {
+        self.lent = 0;
+        self.control.clear();
+        self.sealed.retain(|segment| !segment.control);
+        let mut done = Written::default();
+        if let Some(front) = self.sealed.front_mut() {
+            let before = front.len;
+            done.messages = front.rewind();
+            done.bytes = before - front.len;
+            self.bytes -= done.bytes;
+            if front.messages == 0 {
+                self.sealed.pop_front();
+            }
+        }
+        self.queued -= done.messages;
+        done
+    }
+
+    /// Throws all waiting messages away; room set aside stays. Returns how many there were.
+    pub(crate) fn clear(&mut self) -> usize {
+        let waiting = self.arena.messages + self.sealed.iter().map(|segment| segment.messages).sum::<usize>();
+        self.queued -= waiting;
+        self.bytes = 0;
+        self.lent = 0;
+        self.arena = Arena::default();
+        self.sealed.clear();
+        self.control.clear();
+        waiting
+    }
+}
+
+impl Arena {
+    /// An idle connection keeps no buffer; a busy one would only allocate it again.
+    fn release_if_small(&mut self) {
+        if self.hint < 4096 {
+            self.release();
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The private cursors of a receiver: [`Reader`].
+//!
+//! It takes all lanes' arrivals in one lock and then works without any, one message per lane in turn
+//! (strict fair queueing). Room goes back to a lane when half of its mark was read or nothing is left.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::PeerKey;
+use super::inbox::{Exchange, Inbox, Item, Origin, Read};
+use crate::error::{RecvError, TryRecvError};
+use crate::message::Message;
+use crate::wire::frame;
+
+struct Lane {
+    key: PeerKey,
+    origin: Option<Arc<Origin>>,
+    items: VecDeque<Item>,
+    /// The batch being cut.
+    current: Bytes,
+    in_turn: bool,
+    read: usize,
+    read_bytes: usize,
+}
+
+/// One receiver's view of an [`Inbox`].
+pub(crate) struct Reader {
+    inbox: Arc<Inbox>,
+    lanes: Vec<Option<Lane>>,
+    /// Lanes that have something, by index, the next one first.
+    turns: VecDeque<u32>,
+    arrivals: VecDeque<(PeerKey, Item)>,
+    reads: Vec<Read>,
+    /// Report a lane after this many messages.
+    half: usize,
+    half_bytes: usize,
+    /// Whether the pattern wants to know who sent a message; it costs two atomic operations.
+    wants_origin: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(inbox: Arc<Inbox>, wants_origin: bool) -> Reader {
+        let half = if inbox.hwm() == 0 { 1000 } else { inbox.hwm().div_ceil(2) };
+        let half_bytes = if inbox.hwm_bytes() == 0 { usize::MAX } else { inbox.hwm_bytes() / 2 };
+        Reader {
+            inbox,
+            lanes: Vec::new(),
+            turns: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            reads: Vec::new(),
+            half,
+            half_bytes,
+            wants_origin,
+        }
+    }
+
+    /// The next message and who sent it; waits for one.
+    #[inline]
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+        loop {
+            if self.inbox.has_arrivals() && self.exchange(None) == Exchange::Closed && self.turns.is_empty() {
+                return Poll::Ready(Err(RecvError::Closed));
+            }
+            if let Some(next) = self.take() {
+                return Poll::Ready(Ok(next));
+            }
+            match self.exchange(Some(cx)) {
+                Exchange::Arrived => {}
+                Exchange::Nothing => return Poll::Pending,
+                Exchange::Closed => return Poll::Ready(Err(RecvError::Closed)),
+            }
+        }
+    }
+
+    pub(crate) fn try_next(&mut self) -> Result<(Option<Arc<Origin>>, Message), TryRecvError> {
+        loop {
+            if let Some(next) = self.take() {
+                return Ok(next);
+            }
+            match self.exchange(None) {
+                Exchange::Arrived => {}
+                Exchange::Nothing => return Err(TryRecvError::Empty),
+                Exchange::Closed => return Err(TryRecvError::Closed),
+            }
+        }
+    }
+
+    /// Waits until something is there to be taken.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecvError>> {
+        while self.turns.is_empty() {
+            match self.exchange(Some(cx)) {
+                Exchange::Arrived => {}
+                Exchange::Nothing => return Poll::Pending,
+                Exchange::Closed => return Poll::Ready(Err(RecvError::Closed)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves up to `max` messages into `sink`, lanes in turn, as runs of wire bytes where possible.
+    pub(crate) fn take_runs(&mut self, max: usize, mut sink: impl FnMut(Run)) -> usize {
+        if self.inbox.has_arrivals() {
+            self.exchange(None);
+        }
+        let share = max.div_ceil(self.turns.len().max(1)).max(1);
+        let mut taken = 0;
+        while taken < max {
+            let Some(&index) = self.turns.front() else { break };
+            let Some(lane) = self.lanes.get_mut(index as usize).and_then(Option::as_mut) else { break };
+            taken += lane.take_run(share.min(max - taken), &mut sink);
+            self.next_turn(index);
+        }
+        taken
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<(Option<Arc<Origin>>, Message)> {
+        loop {
+            let &index = self.turns.front()?;
+            let lane = self.lanes.get_mut(index as usize).and_then(Option::as_mut)?;
+            let message = lane.take();
+            let origin = if self.wants_origin { lane.origin.clone() } else { None };
+            self.next_turn(index);
+            if let Some(message) = message {
+                return Some((origin, message));
+            }
+        }
+    }
+
+    /// After something was taken from the lane at `index`: report, rotate, or drop it from the turns.
+    #[inline]
+    fn next_turn(&mut self, index: u32) {
+        let Some(lane) = self.lanes.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let empty = lane.is_empty();
+        if empty || lane.read >= self.half || lane.read_bytes >= self.half_bytes {
+            self.reads.push(Read { lane: lane.key, messages: lane.read, bytes: lane.read_bytes });
+            (lane.read, lane.read_bytes) = (0, 0);
+            lane.in_turn = !empty;
+            if empty {
+                self.turns.pop_front();
+            }
+            self.exchange(None);
+        } else if self.turns.len() > 1 {
+            self.turns.rotate_left(1);
+        }
+    }
+
+    /// Reports what was read and sorts arrivals into lanes.
+    #[cold]
+    fn exchange(&mut self, cx: Option<&mut Context<'_>>) -> Exchange {
+        let outcome = self.inbox.exchange(&mut self.reads, &mut self.arrivals, cx);
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        for (key, item) in arrivals.drain(..) {
+            self.sort_in(key, item);
+        }
+        self.arrivals = arrivals;
+        outcome
+    }
+
+    fn sort_in(&mut self, key: PeerKey, item: Item) {
+        let index = key.index as usize;
+        if index >= self.lanes.len() {
+            self.lanes.resize_with(index + 1, || None);
+        }
+        let Some(slot) = self.lanes.get_mut(index) else { return };
+        // A new generation means that the old lane was read out.
+        if slot.as_ref().is_none_or(|lane| lane.key != key) {
+            *slot = Some(Lane::new(key));
+        }
+        let Some(lane) = slot.as_mut() else { return };
+        if let Item::Origin(origin) = item {
+            if lane.is_empty() {
+                lane.origin = Some(origin);
+            } else {
+                lane.items.push_back(Item::Origin(origin));
+            }
+            return;
+        }
+        lane.items.push_back(item);
+        if !lane.in_turn {
+            lane.in_turn = true;
+            self.turns.push_back(key.index);
+        }
+    }
+}
+
+/// What [`Reader::take_runs`] gives: consecutive messages of one peer.
+pub(crate) enum Run {
+    Wire { bytes: Bytes, messages: usize },
+    Value(Message),
+}
+
+impl Lane {
+    fn new(key: PeerKey) -> Lane {
+        Lane {
+            key,
+            origin: None,
+            items: VecDeque::new(),
+            current: Bytes::new(),
+            in_turn: false,
+            read: 0,
+            read_bytes: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.current.is_empty() && self.items.is_empty()
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Message> {
+        loop {
+            if !self.current.is_empty() {
+                let before = self.current.len();
+                let message = frame::take_message(&mut self.current);
+                if message.is_none() {
+                    // Cannot happen: batches hold whole messages. Better skip than spin.
+                    self.current.clear();
+                }
+                if self.current.is_empty() {
+                    // Let go of the buffer now, so that its connection can use it again.
+                    self.current = Bytes::new();
+                }
+                self.read += 1;
+                self.read_bytes += before - self.current.len();
+                return message;
+            }
+            match self.items.pop_front()? {
+                Item::Wire { bytes, .. } => self.current = bytes,
+                Item::Value(message) => {
+                    self.read += 1;
+                    self.read_bytes += message.size();
+                    return Some(message);
+                }
+                Item::Origin(origin) => self.origin = Some(origin),
+            }
+        }
+    }
+
+    fn take_run(&mut self, max: usize, sink: &mut impl FnMut(Run)) -> usize {
+        if self.current.is_empty() {
+            match self.items.pop_front() {
+                None => return 0,
+                Some(Item::Origin(origin)) => {
+                    self.origin = Some(origin);
+                    return 0;
+                }
+                Some(Item::Value(message)) => {
+                    self.read += 1;
+                    self.read_bytes += message.size();
+                    sink(Run::Value(message));
+                    return 1;
+                }
+                Some(Item::Wire { bytes, messages }) if messages <= max => {
+                    self.read += messages;
+                    self.read_bytes += bytes.len();
+                    sink(Run::Wire { bytes, messages });
+                    return messages;
+                }
+                Some(Item::Wire { bytes, .. }) => self.current = bytes,
+            }
+        }
+        let (mut len, mut messages) = (0, 0);
+        while messages < max {
+            let Some(next) = frame::message_len(self.current.get(len..).unwrap_or_default()) else { break };
+            len += next;
+            messages += 1;
+        }
+        if messages == 0 {
+            self.current.clear();
+            return 0;
+        }
+        self.read += messages;
+        self.read_bytes += len;
+        sink(Run::Wire { bytes: self.current.split_to(len), messages });
+        messages
+    }
+}

@@ -1,0 +1,66 @@
+//! The first 64 bytes each way (RFC 37, "Greeting"): written at once, read as far as they have come.
+//!
+//! A verdict falls at the first byte that decides it, so a port scanner is refused without waiting. Which
+//! bytes are sent when is decided in `session`. ZMTP 1.0 is recognised only to be refused.
+
+use super::Version;
+use crate::event::Reason;
+
+/// Bytes of a whole greeting.
+pub(crate) const LEN: usize = 64;
+/// Bytes before the version: all that a peer which may turn out to speak 2.0 must see first.
+pub(crate) const SIGNATURE: usize = 10;
+/// Bytes of the NUL-padded mechanism name.
+const MECHANISM: usize = 20;
+
+/// What the peer's greeting says so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing is wrong yet; more bytes are needed.
+    More,
+    /// ZMTP 2.0: the signature and the revision are all of its greeting that has this shape.
+    Old,
+    /// A whole greeting of ZMTP 3 with our mechanism.
+    Whole(Version),
+}
+
+/// Our greeting. The padding is the length of our identity plus one, as in ZMTP 1.0: some old peers read it.
+pub(crate) fn encode(mechanism: &str, as_server: bool, identity: usize) -> [u8; LEN] {
+    let mut out = [0; LEN];
+    let head = [0xff].into_iter().chain((identity as u64).saturating_add(1).to_be_bytes()).chain([0x7f, 3, 1]);
+    let name = padded(mechanism);
+    for (place, byte) in out.iter_mut().zip(head.chain(name).chain([u8::from(as_server)])) {
+        *place = byte;
+    }
+    out
+}
+
+fn padded(mechanism: &str) -> [u8; MECHANISM] {
+    let mut name = [0; MECHANISM];
+    for (place, byte) in name.iter_mut().zip(mechanism.bytes()) {
+        *place = byte;
+    }
+    name
+}
+
+/// Judges what has come of the peer's greeting. Its as-server bit and filler are not looked at: roles are
+/// local configuration, and libzmq always sends 0.
+pub(crate) fn examine(bytes: &[u8], mechanism: &str) -> Result<Verdict, Reason> {
+    let at = |index: usize| bytes.get(index).copied();
+    if at(0).is_some_and(|byte| byte != 0xff) || at(9).is_some_and(|byte| byte & 1 == 0) {
+        return Err(Reason::NotZmtp);
+    }
+    let version = match (at(10), at(11)) {
+        (Some(0), _) => return Err(Reason::UnsupportedVersion),
+        (Some(1), _) => return Ok(Verdict::Old),
+        (Some(3), Some(0)) => Version::V3_0,
+        // libzmq takes 2 and everything above 3 for 3.1.
+        (Some(_), Some(_)) => Version::V3_1,
+        _ => return Ok(Verdict::More),
+    };
+    let Some(name) = bytes.get(12..32) else { return Ok(Verdict::More) };
+    if name != padded(mechanism) {
+        return Err(Reason::MechanismMismatch);
+    }
+    Ok(if bytes.len() < LEN { Verdict::More } else { Verdict::Whole(version) })
+}
