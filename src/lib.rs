@@ -1,15 +1,48 @@
-//! Brokerless messaging sockets.
+//! Brokerless messaging sockets: two processes talk directly, with no server in the middle.
+//!
+//! PUSH/PULL, PUB/SUB, REQ/REP, DEALER/ROUTER, XPUB/XSUB and PAIR over TCP, IPC and inproc; framed messages,
+//! an exact high-water mark per peer, every drop counted. On the wire it is ZMTP 3.1 (RFC 37), so every libzmq
+//! program is a peer.
+//!
+//! ```
+//! use ginnel::{Pull, Push};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), ginnel::Error> {
+//! let mut pull = Pull::bind("tcp://127.0.0.1:0").await?;
+//! let push = Push::connect(pull.local_endpoint())?;
+//! push.send("hello").await?;
+//! let message = pull.recv().await?;
+//! assert_eq!(message[0].to_str(), Ok("hello"));
+//! # Ok(()) }
+//! ```
+//!
+//! What it is not: no server, no consensus, no exactly-once, no encryption yet, no runtime but tokio. Without
+//! a spool a message that the operating system took may be lost when the peer dies: ZMTP has no
+//! acknowledgement.
+//!
+//! # Map of the rooms
+//!
+//! A message goes `pattern` (who gets it) → `queue` (where it waits, as wire bytes) → `engine` (one task per
+//! connection) → `transport` (the operating system); `wire` knows every byte's place, `socket` owns the peers
+//! and the end. The reasons are in [`design`].
 
 mod endpoint;
+mod engine;
 mod error;
 mod event;
 mod message;
 mod options;
 mod pattern;
 mod queue;
+mod socket;
 mod transport;
 mod wire;
 
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+pub use endpoint::{Endpoint, IntoEndpoint};
+pub use engine::events::Monitor;
 pub use error::{
     BindError, ConnectError, DetachError, EndpointError, Error, OptionError, RecvError, RequestError, SendError,
     TryRecvError, TrySendError, WaitError,
@@ -17,3 +50,20 @@ pub use error::{
 pub use event::{DropReason, Drops, Event, Phase, Reason};
 pub use message::{Frame, Message, NoFrames, Receipt};
 pub use options::{Credentials, FlushPolicy, Keepalive, OnFull, Security, SocketType};
+pub use pattern::builder::{Buildable, Builder};
+pub use pattern::dealer::Dealer;
+pub use pattern::pair::Pair;
+pub use pattern::proxy::{Proxy, ProxyControl, ProxyEnd, ProxyStatistics, proxy};
+pub use pattern::publish::Pub;
+pub use pattern::pull::Pull;
+pub use pattern::push::Push;
+pub use pattern::receiver::{Receiver, SharedReceiver};
+pub use pattern::reply::{Rep, Request, Responder};
+pub use pattern::request::{Req, RequestBuilder};
+pub use pattern::router::{PeerId, Router, RouterReceiver, RouterSender};
+pub use pattern::sender::{MessageSink, Permit, SendAllError, Sender};
+pub use pattern::subscribe::{Sub, Subscriptions};
+pub use pattern::xpub::XPub;
+pub use pattern::xsub::XSub;
+pub use queue::batch::{Batch, MessageView};
+pub use socket::{PeerInfo, Report, Socket, Stats};

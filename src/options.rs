@@ -260,12 +260,25 @@ pub(crate) struct Options {
     pub(crate) router_handover: bool,
     pub(crate) probe_router: bool,
     pub(crate) correlate: Option<bool>,
+    pub(crate) lockstep: bool,
+    pub(crate) req_relaxed: bool,
     pub(crate) xpub_verbose: bool,
     pub(crate) xpub_verboser: bool,
-    pub(crate) xpub_manual: bool,
     pub(crate) invert_matching: bool,
     pub(crate) welcome: Option<Message>,
     pub(crate) subscriptions: Vec<Frame>,
+}
+
+impl Options {
+    /// The chosen behaviour at the high-water mark, or libzmq's for this type.
+    pub(crate) fn on_full_for(&self, kind: SocketType) -> OnFull {
+        use SocketType::*;
+        self.on_full.unwrap_or(match kind {
+            Push | Req | Dealer | Pair | Pull | Sub => OnFull::Block,
+            Router if self.router_mandatory => OnFull::Block,
+            Pub | XPub | XSub | Rep | Router => OnFull::DropNewest,
+        })
+    }
 }
 
 const MIB: usize = 1024 * 1024;
@@ -301,9 +314,10 @@ impl Default for Options {
             router_handover: false,
             probe_router: false,
             correlate: None,
+            lockstep: false,
+            req_relaxed: false,
             xpub_verbose: false,
             xpub_verboser: false,
-            xpub_manual: false,
             invert_matching: false,
             welcome: None,
             subscriptions: Vec::new(),

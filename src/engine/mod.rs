@@ -12,6 +12,8 @@ pub(crate) mod events;
 pub(crate) mod inproc;
 pub(crate) mod shared;
 
+use std::task::Poll;
+
 use crate::event::Reason;
 use crate::message::Frame;
 use crate::options::SocketType;
@@ -48,6 +50,9 @@ pub(crate) trait Pattern: Send + Sync {
     /// A peer wants to take part: its id for this socket, or why not. Called for every (re)connection.
     fn attach(&self, newcomer: &Newcomer<'_>) -> Result<Frame, Reason>;
 
+    /// The peer can be sent to from now on (after `attach`, on every connection).
+    fn ready(&self, _key: PeerKey) {}
+
     /// The peer's connection ended (its queue may live on). Returns the topics nobody wants any more.
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>>;
 
@@ -69,4 +74,19 @@ pub(crate) struct News {
     pub(crate) changed: bool,
     /// The user of an XPUB is told.
     pub(crate) report: bool,
+}
+
+/// The first of two futures to end; the other one is dropped.
+pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
+    std::future::poll_fn(|cx| match one.as_mut().poll(cx) {
+        Poll::Pending => other.as_mut().poll(cx),
+        ready => ready,
+    })
+    .await
+}
+
+/// `work`, unless `refusal` comes first.
+pub(crate) async fn race<T, E>(work: impl Future<Output = Result<T, E>>, refusal: impl Future<Output = E>) -> Result<T, E> {
+    either(work, async { Err(refusal.await) }).await
 }

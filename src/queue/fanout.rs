@@ -146,11 +146,11 @@ impl Outbound {
         }
     }
 
-    /// Ready when published messages wait to be written; the flusher's only wait.
-    pub(crate) fn poll_flusher(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when published messages wait to be written, the flusher's only wait; false: no more will come.
+    pub(crate) fn poll_flusher(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         if state.is_closed() || !state.fanout.dirty.is_empty() {
-            return Poll::Ready(());
+            return Poll::Ready(!state.is_closed());
         }
         state.fanout.flusher = Some(cx.waker().clone());
         Poll::Pending
@@ -158,6 +158,10 @@ impl Outbound {
 }
 
 impl State {
+    pub(super) fn take_flusher(&mut self) -> Option<Waker> {
+        self.fanout.flusher.take()
+    }
+
     fn class(&mut self, class: usize) -> Option<&mut Class> {
         self.fanout.classes.get_mut(class)?.as_mut()
     }

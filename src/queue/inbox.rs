@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::{Credit, PeerKey, Slab};
 use crate::event::{DropReason, Drops};
 use crate::message::{Frame, Message};
+use crate::wire::frame;
 
 /// Who is behind a lane, as the pattern wants to know it on receive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ struct Lane {
     credit: Option<(Arc<dyn Credit>, PeerKey)>,
     /// No more will come; the lane goes when it is read out.
     ended: bool,
+    /// The user gave this peer up.
+    muted: bool,
     messages: u64,
     bytes: u64,
     drops: Drops,
@@ -76,6 +79,8 @@ pub(crate) struct Inbox {
     arrived: AtomicBool,
     hwm: usize,
     hwm_bytes: usize,
+    /// Each lane keeps only its newest message.
+    conflate: bool,
 }
 
 /// What a reader reports about one lane.
@@ -88,8 +93,8 @@ pub(super) struct Read {
 
 impl Inbox {
     /// Marks per peer; 0 is unlimited (messages) or off (bytes).
-    pub(crate) fn new(hwm: usize, hwm_bytes: usize) -> Inbox {
-        Inbox { state: Mutex::default(), arrived: AtomicBool::new(false), hwm, hwm_bytes }
+    pub(crate) fn new(hwm: usize, hwm_bytes: usize, conflate: bool) -> Inbox {
+        Inbox { state: Mutex::default(), arrived: AtomicBool::new(false), hwm, hwm_bytes, conflate }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -112,10 +117,28 @@ impl Inbox {
             paused: None,
             credit,
             ended: false,
+            muted: false,
             messages: 0,
             bytes: 0,
             drops: Drops::default(),
         })
+    }
+
+    /// From here on, read messages of this lane are reported to an in-process sender.
+    pub(crate) fn credit_to(&self, lane: PeerKey, credit: Arc<dyn Credit>, key: PeerKey) {
+        if let Some(lane) = self.lock().lanes.get_mut(lane) {
+            lane.credit = Some((credit, key));
+        }
+    }
+
+    /// Takes what is unread in a lane that nobody reads.
+    pub(super) fn drain(&self, lane: PeerKey) -> Vec<Message> {
+        let mut state = self.lock();
+        let (taken, kept) = std::mem::take(&mut state.arrivals).into_iter().partition(|arrival| arrival.0 == lane);
+        state.arrivals = kept;
+        let taken: VecDeque<(PeerKey, Item)> = taken;
+        let value = |item| if let Item::Value(message) = item { Some(message) } else { None };
+        taken.into_iter().filter_map(|(_, item)| value(item)).collect()
     }
 
     /// Names who sends from here on.
@@ -130,9 +153,19 @@ impl Inbox {
         if let Some(entry) = state.lanes.get_mut(lane) {
             entry.ended = true;
             entry.paused = None;
+            entry.credit = None;
             if entry.unread == 0 {
                 state.remove(lane);
             }
+        }
+    }
+
+    /// Throws away what has not reached the reader yet, and whatever comes.
+    pub(crate) fn mute_lane(&self, lane: PeerKey) {
+        let mut state = self.lock();
+        state.arrivals.retain(|arrival| arrival.0 != lane);
+        if let Some(lane) = state.lanes.get_mut(lane) {
+            lane.muted = true;
         }
     }
 
@@ -181,7 +214,10 @@ impl Inbox {
 
     fn deliver(&self, lane: PeerKey, item: Item, messages: usize, bytes: usize) -> Option<Waker> {
         let mut state = self.lock();
-        let entry = state.lanes.get_mut(lane)?;
+        if self.conflate {
+            return self.replace(&mut state, lane, item, messages, bytes);
+        }
+        let entry = state.lanes.get_mut(lane).filter(|lane| !lane.muted)?;
         entry.unread += messages;
         entry.unread_bytes += bytes;
         entry.messages += messages as u64;
@@ -189,6 +225,30 @@ impl Inbox {
         state.arrivals.push_back((lane, item));
         self.arrived.store(true, Ordering::Release);
         state.waker.take()
+    }
+
+    /// As [`Inbox::deliver`], in place of what the lane has.
+    #[cold]
+    fn replace(&self, state: &mut State, lane: PeerKey, item: Item, messages: usize, bytes: usize) -> Option<Waker> {
+        let before = state.arrivals.len();
+        state.arrivals.retain(|(other, item)| *other != lane || matches!(item, Item::Origin(_)));
+        let replaced = before - state.arrivals.len() + messages - 1;
+        let item = match item {
+            Item::Wire { bytes, .. } => Item::Wire { bytes: last_message(bytes), messages: 1 },
+            item => item,
+        };
+        let entry = state.lanes.get_mut(lane).filter(|lane| !lane.muted)?;
+        (entry.unread, entry.unread_bytes) = (1, 0);
+        entry.messages += messages as u64;
+        entry.bytes += bytes as u64;
+        entry.drops.add(DropReason::HwmReached, replaced as u64);
+        state.arrivals.push_back((lane, item));
+        self.arrived.store(true, Ordering::Release);
+        state.waker.take()
+    }
+
+    pub(super) fn conflates(&self) -> bool {
+        self.conflate
     }
 
     /// Counts messages that were read from the connection and thrown away.
@@ -271,6 +331,14 @@ impl Inbox {
     pub(super) fn has_arrivals(&self) -> bool {
         self.arrived.load(Ordering::Acquire)
     }
+}
+
+/// The last message of a batch.
+fn last_message(mut bytes: Bytes) -> Bytes {
+    while let Some(len) = frame::message_len(&bytes).filter(|&len| len < bytes.len()) {
+        bytes.advance(len);
+    }
+    bytes
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -73,6 +73,17 @@ impl Outbound {
         Poll::Pending
     }
 
+    /// Ready when the connection is to end, for this reason.
+    pub(crate) fn poll_orders(&self, key: PeerKey, cx: &mut Context<'_>) -> Poll<Reason> {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return Poll::Ready(Reason::Local) };
+        if let Some(reason) = peer.kick.take() {
+            return Poll::Ready(reason);
+        }
+        peer.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// The task gives its lease back. `blocked`: the kernel takes no more now, and the task waits for it.
     pub(crate) fn finish(&self, lease: &Lease, written: usize, blocked: bool) {
         let mut after = After::default();

@@ -5,6 +5,7 @@
 //! receiving side, `reader` its private cursors. May use the vocabulary, `wire::frame` (encode, cut) and
 //! wakers. Absent on purpose: IO, timers, tasks, and any idea of what a pattern wants. Next: `engine`.
 
+pub(crate) mod batch;
 pub(crate) mod fanout;
 pub(crate) mod inbox;
 pub(crate) mod lease;

@@ -5,6 +5,7 @@
 //! batch). The writer holds a lease, so bytes never pass each other; the system call runs without the lock.
 //! Nothing here blocks, awaits or knows a pattern: who gets a message is an argument.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
@@ -138,6 +139,8 @@ pub(super) struct After {
     pub(super) wake: Option<Waker>,
     pub(super) wakers: Vec<Waker>,
     pub(super) leases: Vec<super::lease::Lease>,
+    /// A message went straight to another socket, or a segment is full: work for others.
+    pub(super) direct: bool,
 }
 
 /// Why a message was not taken.
@@ -152,6 +155,8 @@ pub(crate) enum Refused {
 /// The sending side of one socket.
 pub(crate) struct Outbound {
     state: Mutex<State>,
+    /// Raised by work that others should be let run after.
+    toll: AtomicBool,
 }
 
 impl Outbound {
@@ -170,7 +175,14 @@ impl Outbound {
                 past: Sent::default(),
                 progress: Vec::new(),
             }),
+            toll: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a sender that never waits should let others run now (once per answer).
+    #[inline]
+    pub(crate) fn takes_toll(&self) -> bool {
+        self.toll.load(Ordering::Relaxed) && self.toll.swap(false, Ordering::Relaxed)
     }
 
     /// A panic under the lock is a defect of ours and must not become every caller's panic.
@@ -228,12 +240,26 @@ impl Outbound {
         self.perform(after);
     }
 
-    /// The marks of an in-process peer changed: its other end is bound now.
+    /// The other end of an in-process peer is gone: what it had is its own, what comes now is parked.
+    pub(crate) fn repark(&self, key: PeerKey, inbox: Arc<Inbox>, lane: PeerKey, marks: (usize, usize)) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.outbox.refund(usize::MAX, usize::MAX);
+        }
+        self.redirect(key, inbox, lane, marks);
+    }
+
+    /// The other end of an in-process peer is there now: it gets what was parked, and what comes.
     pub(crate) fn redirect(&self, key: PeerKey, inbox: Arc<Inbox>, lane: PeerKey, marks: (usize, usize)) {
         let mut after = After::default();
         {
             let mut state = self.lock();
             let Some(peer) = state.peers.get_mut(key) else { return };
+            if let Road::Direct { inbox: parking, lane: slot } = &peer.road {
+                for message in parking.drain(*slot) {
+                    let size = message.size();
+                    after.wakers.extend(inbox.push_direct(lane, message, size));
+                }
+            }
             peer.road = Road::Direct { inbox, lane };
             (peer.hwm, peer.hwm_bytes) = marks;
             peer.open = true;
@@ -303,7 +329,9 @@ impl Outbound {
         let wakers = {
             let mut state = self.lock();
             state.closed = true;
-            state.waiters.again(|_| true)
+            let mut wakers = state.waiters.again(|_| true);
+            wakers.extend(state.take_flusher());
+            wakers
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -437,6 +465,27 @@ impl Outbound {
         }
     }
 
+    /// The peer takes no new messages; what waits is still written.
+    pub(crate) fn retire(&self, key: PeerKey) {
+        let mut state = self.lock();
+        state.seal_class_of(key);
+        state.leave_class(key);
+        if let Some(peer) = state.peers.get_mut(key) {
+            peer.open = false;
+        }
+        state.rejoin(key);
+    }
+
+    /// Ready when nothing waits for this peer.
+    pub(crate) fn poll_peer_drained(&self, cx: &mut Context<'_>, key: PeerKey) -> Poll<()> {
+        let mut state = self.lock();
+        if state.peers.get(key).is_none_or(|peer| peer.outbox.queued() == 0) {
+            return Poll::Ready(());
+        }
+        state.progress.push(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Queues control frames for one peer; they are not subject to any mark.
     pub(crate) fn control(&self, key: PeerKey, bytes: &[u8]) {
         let waker = {
@@ -446,6 +495,22 @@ impl Outbound {
             peer.waker.take()
         };
         waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Queues the answer to a peer's command; a newer answer replaces one that still waits, so that a peer
+    /// that asks and never reads costs no memory.
+    pub(crate) fn answer(&self, key: PeerKey, frame: bytes::Bytes) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.outbox.set_answer(frame);
+        }
+    }
+
+    /// Throws away what waits for the peer.
+    pub(crate) fn clear(&self, key: PeerKey, reason: DropReason) {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return };
+        let lost = peer.outbox.clear() as u64;
+        state.count_drop(Some(key), reason, lost);
     }
 
     /// Counts messages that never reached an outbox.
@@ -468,6 +533,17 @@ impl Outbound {
             queued: peer.outbox.queued() + state.waiting_in_class(key),
             hwm: peer.hwm,
         })
+    }
+
+    /// How many messages the kernel has taken for this peer, those of a batch that it took in part included.
+    /// For the moment between a connection's end and [`Outbound::unlink`].
+    pub(crate) fn end_of_written(&self, key: PeerKey) -> u64 {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return 0 };
+        let done = peer.outbox.rewind();
+        peer.messages += done.messages as u64;
+        peer.bytes += done.bytes as u64;
+        peer.messages
     }
 
     /// Counters of peers that have left, and drops that concern none.
@@ -513,7 +589,11 @@ impl Outbound {
         if !after.wakers.is_empty() {
             after.wakers.into_iter().for_each(Waker::wake);
         }
+        if after.direct {
+            self.toll.store(true, Ordering::Relaxed);
+        }
         if !after.leases.is_empty() {
+            self.toll.store(true, Ordering::Relaxed);
             self.write(after.leases);
         }
     }
@@ -657,6 +737,7 @@ impl State {
             let Some(message) = message.take() else { return };
             let bytes = message.size();
             peer.outbox.charge(1, bytes);
+            after.direct = true;
             after.wake = inbox.push_direct(*lane, message, bytes);
             return;
         }
@@ -689,6 +770,10 @@ impl State {
             } else if was_clear {
                 after.wake = peer.waker.take();
             }
+        } else if peer.outbox.arena_len() >= SEGMENT {
+            // Nobody can write now: without a high-water mark only yielding lets somebody.
+            peer.outbox.seal();
+            after.direct = true;
         }
         if replaced > 0 {
             self.count_drop(Some(key), DropReason::HwmReached, replaced);

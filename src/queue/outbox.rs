@@ -215,6 +215,8 @@ pub(crate) struct Outbox {
     arena: Arena,
     sealed: VecDeque<Segment>,
     control: BytesMut,
+    /// The newest answer to a command; it goes with the control frames.
+    answer: Option<Bytes>,
     /// Messages accepted and not yet fully written, room set aside included.
     queued: usize,
     bytes: usize,
@@ -243,7 +245,7 @@ impl Outbox {
     /// Nothing waits to be written and nobody is writing.
     #[inline]
     pub(crate) fn is_clear(&self) -> bool {
-        self.arena.messages == 0 && self.sealed.is_empty() && self.control.is_empty()
+        self.arena.messages == 0 && self.sealed.is_empty() && self.control.is_empty() && self.answer.is_none()
     }
 
     /// A sealed segment waits that no writer holds.
@@ -295,7 +297,7 @@ impl Outbox {
         self.sealed.push_back(segment);
     }
 
-    fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         if let Some(segment) = self.arena.seal() {
             self.sealed.push_back(segment);
         }
@@ -306,6 +308,11 @@ impl Outbox {
         self.control.extend_from_slice(bytes);
     }
 
+    /// The newest answer replaces one that still waits.
+    pub(crate) fn set_answer(&mut self, frame: Bytes) {
+        self.answer = Some(frame);
+    }
+
     pub(crate) fn control_len(&self) -> usize {
         self.control.len()
     }
@@ -313,6 +320,9 @@ impl Outbox {
     /// Lends what can be written now. Every lend is followed by one [`Outbox::finish`].
     pub(crate) fn lend(&mut self) -> Option<Batch> {
         debug_assert_eq!(self.lent, 0, "one writer at a time");
+        if let Some(answer) = self.answer.take() {
+            self.control.extend_from_slice(&answer);
+        }
         if !self.control.is_empty() {
             let at = usize::from(self.sealed.front().is_some_and(|segment| segment.written() > 0));
             self.sealed.insert(at, Segment::control(self.control.split().freeze()));
@@ -380,6 +390,7 @@ impl Outbox {
     pub(crate) fn rewind(&mut self) -> Written {
         self.lent = 0;
         self.control.clear();
+        self.answer = None;
         self.sealed.retain(|segment| !segment.control);
         let mut done = Written::default();
         if let Some(front) = self.sealed.front_mut() {
@@ -404,6 +415,7 @@ impl Outbox {
         self.arena = Arena::default();
         self.sealed.clear();
         self.control.clear();
+        self.answer = None;
         waiting
     }
 }

@@ -182,6 +182,10 @@ impl Reader {
             }
             return;
         }
+        if self.inbox.conflates() {
+            lane.items.retain(|item| matches!(item, Item::Origin(_)));
+            lane.current = Bytes::new();
+        }
         lane.items.push_back(item);
         if !lane.in_turn {
             lane.in_turn = true;

@@ -180,3 +180,155 @@ pub(crate) fn encode_error(out: &mut BytesMut, text: &str) {
     let text = text.as_bytes().get(..MAX_REASON).unwrap_or(text.as_bytes());
     encode_command(out, ERROR, &[&[text.len() as u8], text]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::QuickCheck;
+
+    fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
+        let mut out = BytesMut::new();
+        encode(&mut out);
+        out
+    }
+
+    fn read(body: &[u8]) -> Result<Command, Reason> {
+        parse(body, &Limits::default())
+    }
+
+    fn limit(which: &'static str, limit: u64) -> Result<Command, Reason> {
+        Err(Reason::LimitExceeded { which, limit })
+    }
+
+    #[test]
+    fn encoders_match_the_recorded_bytes() {
+        let subscribe = |version| encoded(|out| encode_subscribe(out, b"A", version));
+        let cancel = |version| encoded(|out| encode_cancel(out, b"A", version));
+        assert_eq!(subscribe(Version::V3_1), b"\x04\x0b\x09SUBSCRIBEA"[..]);
+        assert_eq!(cancel(Version::V3_1), b"\x04\x08\x06CANCELA"[..]);
+        for old in [Version::V3_0, Version::V2_0] {
+            assert_eq!(subscribe(old), b"\x00\x02\x01A"[..]);
+            assert_eq!(cancel(old), b"\x00\x02\x00A"[..]);
+        }
+        assert_eq!(encoded(|out| encode_ping(out, 0, b"")), b"\x04\x07\x04PING\x00\x00"[..]);
+        assert_eq!(encoded(|out| encode_ping(out, 25, b"")), b"\x04\x07\x04PING\x00\x19"[..]);
+        assert_eq!(encoded(|out| encode_pong(out, b"")), b"\x04\x05\x04PONG"[..]);
+        assert_eq!(encoded(|out| encode_error(out, "400")), b"\x04\x0a\x05ERROR\x03400"[..]);
+    }
+
+    #[test]
+    fn a_subscription_is_long_from_topic_length_246_and_a_message_from_255() {
+        let topic = [b'x'; 300];
+        for (size, first) in [(245, 4), (246, 6)] {
+            let out = encoded(|out| encode_subscribe(out, &topic[..size], Version::V3_1));
+            assert_eq!(out[0], first);
+        }
+        for (size, first) in [(254, 0), (255, 2)] {
+            let out = encoded(|out| encode_subscribe(out, &topic[..size], Version::V3_0));
+            assert_eq!(out[0], first);
+        }
+    }
+
+    #[test]
+    fn f08_every_command_below_its_minimum_is_malformed() {
+        for (name, minimum) in MINIMUM {
+            for size in 0..=minimum + 1 {
+                let mut body = vec![name.len() as u8];
+                body.extend(name);
+                body.extend(vec![0; size]);
+                let result = read(&body);
+                if size < minimum {
+                    assert!(matches!(result, Err(Reason::Malformed(_))), "{body:?}");
+                } else {
+                    assert!(matches!(result, Ok(ref c) if *c != Command::Unknown), "{body:?} {result:?}");
+                }
+                // A name that is cut is no name at all.
+                for cut in 0..=name.len() {
+                    assert_eq!(read(&body[..cut]), Ok(Command::Unknown));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn f07_names_are_exact_and_others_unknown() {
+        let unknown: [&[u8]; 8] =
+            [b"", b"\x00", b"\xff", b"\x09subscribeA", b"\x04ping\0\0", b"\x04JOINg", b"\x05READY", b"\x05HELLO"];
+        for body in unknown {
+            assert_eq!(read(body), Ok(Command::Unknown), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn f09_contexts_are_cut_to_sixteen() {
+        let context = b"0123456789abcdefX";
+        let ping = |ttl: u16, size: usize| read(&[&b"\x04PING"[..], &ttl.to_be_bytes(), &context[..size]].concat());
+        for (size, kept) in [(0, 0), (15, 15), (16, 16), (17, 16)] {
+            let want = Command::Ping { ttl: 65535, context: Bytes::copy_from_slice(&context[..kept]) };
+            assert_eq!(ping(65535, size), Ok(want));
+            let pong = [&b"\x04PONG"[..], &context[..size]].concat();
+            assert_eq!(read(&pong), Ok(Command::Pong(Bytes::copy_from_slice(&context[..kept]))));
+        }
+        assert_eq!(encoded(|out| encode_pong(out, context)).len(), 2 + 5 + 16);
+    }
+
+    #[test]
+    fn s01_topics_end_at_their_limit_and_other_commands_at_theirs() {
+        let limits = Limits { max_topic: 100, max_command: 50, ..Limits::default() };
+        let body = |name: &[u8], size: usize| [&[name.len() as u8], name, &vec![7; size]].concat();
+        for name in [SUBSCRIBE, CANCEL] {
+            assert!(parse(&body(name, 100), &limits).is_ok());
+            assert_eq!(parse(&body(name, 101), &limits), limit("max_topic", 100));
+        }
+        assert!(parse(&body(PONG, 45), &limits).is_ok());
+        assert_eq!(parse(&body(PONG, 46), &limits), limit("max_command", 50));
+        assert_eq!(parse(&[255; 51], &limits), limit("max_command", 50));
+    }
+
+    #[test]
+    fn m08_error_text_is_escaped_and_bounded() {
+        assert_eq!(read(b"\x05ERROR\x03400"), Ok(Command::Error("400".into())));
+        assert_eq!(read(b"\x05ERROR\x02a\x1bzz"), Ok(Command::Error("a\\u{1b}".into())));
+        assert_eq!(read("\x05ERROR\x05 é\u{1b}\n".as_bytes()), Ok(Command::Error(" é\\u{1b}\\n".into())));
+        assert!(matches!(read(b"\x05ERROR\x04400"), Err(Reason::Malformed(_))));
+        let evil = [&b"\x05ERROR\xff"[..], &[0x1b; 255]].concat();
+        let Ok(Command::Error(text)) = read(&evil) else { panic!("an error") };
+        assert!(text.len() <= 255 && text.chars().all(|c| !c.is_control()));
+        assert!(!escape("\u{202e}txt.exe".as_bytes()).contains('\u{202e}'));
+    }
+
+    #[test]
+    fn a_long_error_is_cut() {
+        let out = encoded(|out| encode_error(out, &"x".repeat(300)));
+        assert_eq!(out.len(), 9 + 7 + 255);
+        assert_eq!(read(&out[9..]), Ok(Command::Error("x".repeat(255))));
+    }
+
+    #[test]
+    fn round_trips() {
+        fn property(topic: Vec<u8>, ttl: u16) -> bool {
+            let bytes = Bytes::copy_from_slice(&topic);
+            let context = bytes.slice(..topic.len().min(MAX_CONTEXT));
+            let body = |encode: &dyn Fn(&mut BytesMut)| {
+                let out = encoded(encode);
+                let header = super::super::frame::peek_header(&out).unwrap();
+                assert_eq!(header.body as usize, out.len() - header.len);
+                read(&out[header.len..])
+            };
+            body(&|out| encode_subscribe(out, &topic, Version::V3_1)) == Ok(Command::Subscribe(bytes.clone()))
+                && body(&|out| encode_cancel(out, &topic, Version::V3_1)) == Ok(Command::Cancel(bytes.clone()))
+                && body(&|out| encode_pong(out, &topic)) == Ok(Command::Pong(context.clone()))
+                && body(&|out| encode_ping(out, ttl, &topic)) == Ok(Command::Ping { ttl, context: context.clone() })
+        }
+        QuickCheck::new().quickcheck(property as fn(Vec<u8>, u16) -> bool);
+    }
+
+    #[test]
+    fn random_bodies_never_panic() {
+        fn property(body: Vec<u8>) -> bool {
+            let named = [&b"\x05ERROR"[..], &body].concat();
+            [read(&body), read(&named)].iter().all(|result| !matches!(result, Err(Reason::LimitExceeded { .. })))
+        }
+        QuickCheck::new().tests(1000).quickcheck(property as fn(Vec<u8>) -> bool);
+    }
+}

@@ -246,3 +246,324 @@ impl Decoder {
         Ok(Item::Command(command))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::wire::command::{encode_ping, encode_subscribe};
+    use crate::wire::frame::{encode_message, frames, take_message};
+    use quickcheck::{Arbitrary, Gen, QuickCheck};
+
+    fn small() -> Limits {
+        Limits {
+            max_frame: 1000,
+            max_message: 1500,
+            max_frames_per_message: 4,
+            max_command: 50,
+            max_topic: 60,
+            max_meaningless_frames: 3,
+            ..Limits::default()
+        }
+    }
+
+    fn header(flags: u8, size: u64) -> Vec<u8> {
+        [&[flags | 2][..], &size.to_be_bytes()].concat()
+    }
+
+    fn encoded(messages: &[Message]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        messages.iter().for_each(|message| encode_message(&mut out, message));
+        out.to_vec()
+    }
+
+    /// Everything that `pieces` decode to, messages one by one, and how it ended.
+    fn decode(limits: &Limits, pieces: &[&[u8]]) -> (Vec<Result<Message, Command>>, Option<Reason>) {
+        let mut decoder = Decoder::new(limits, Version::V3_1);
+        let (mut buf, mut seen) = (BytesMut::new(), Vec::new());
+        for piece in pieces {
+            buf.extend_from_slice(piece);
+            loop {
+                match decoder.next(&mut buf, 1000, usize::MAX) {
+                    Ok(None) => break,
+                    Ok(Some(Item::Command(command))) => seen.push(Err(command)),
+                    Ok(Some(Item::Messages { mut bytes, count })) => {
+                        let messages: Vec<_> = std::iter::from_fn(|| take_message(&mut bytes)).map(Ok).collect();
+                        assert_eq!((messages.len(), bytes.len()), (count, 0));
+                        seen.extend(messages);
+                    }
+                    Err(reason) => return (seen, Some(reason)),
+                }
+            }
+        }
+        (seen, None)
+    }
+
+    fn ends_with(limits: &Limits, bytes: &[u8]) -> Option<Reason> {
+        let (_, reason) = decode(limits, &[bytes]);
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(decode(limits, &single).1, reason, "split independence");
+        reason
+    }
+
+    fn over(which: &'static str, limit: u64) -> Option<Reason> {
+        Some(Reason::LimitExceeded { which, limit })
+    }
+
+    #[test]
+    fn a_run_ends_at_a_command_an_incomplete_message_and_the_maxima() {
+        let three = [Message::from("one"), Message::from(("two", "2")), Message::from("three")];
+        let mut bytes = encoded(&three);
+        encode_into(&mut bytes, |out| encode_ping(out, 7, b"c"));
+        bytes.extend(encoded(&[Message::from("four")]));
+        bytes.extend(&[0, 5, b'f']);
+        let mut buf = BytesMut::from(&bytes[..]);
+        let mut decoder = Decoder::new(&Limits::default(), Version::V3_1);
+        let mut next = |messages, size| match decoder.next(&mut buf, messages, size).unwrap() {
+            Some(Item::Messages { count, .. }) => Some(count),
+            Some(Item::Command(command)) => {
+                assert_eq!(command, Command::Ping { ttl: 7, context: Bytes::from_static(b"c") });
+                None
+            }
+            None => Some(0),
+        };
+        assert_eq!(next(1, usize::MAX), Some(1));
+        assert_eq!(next(9, 3), Some(1), "softly: the message that reaches the size still counts");
+        assert_eq!(next(9, 9), Some(1));
+        assert_eq!(next(9, 9), None);
+        assert_eq!(next(9, 99), Some(1));
+        assert_eq!(next(9, 99), Some(0));
+        assert_eq!((decoder.wanted(), decoder.blocked()), (4, false));
+    }
+
+    fn encode_into(bytes: &mut Vec<u8>, encode: impl FnOnce(&mut BytesMut)) {
+        let mut out = BytesMut::new();
+        encode(&mut out);
+        bytes.extend(&out);
+    }
+
+    #[test]
+    fn paused_means_a_whole_message_waits_and_commands_before_it_pass() {
+        let mut bytes = Vec::new();
+        encode_into(&mut bytes, |out| encode_subscribe(out, b"A", Version::V3_1));
+        bytes.extend(encoded(&[Message::from(("a", "b"))]));
+        let last = bytes.pop().unwrap();
+        let mut buf = BytesMut::from(&bytes[..]);
+        let mut decoder = Decoder::new(&Limits::default(), Version::V3_1);
+        let command = Item::Command(Command::Subscribe(Bytes::from_static(b"A")));
+        assert_eq!(decoder.next(&mut buf, 0, 0), Ok(Some(command)));
+        assert_eq!(decoder.next(&mut buf, 0, 0), Ok(None));
+        assert_eq!((decoder.blocked(), decoder.wanted()), (false, 1));
+        buf.extend_from_slice(&[last]);
+        for _ in 0..2 {
+            assert_eq!(decoder.next(&mut buf, 0, 0), Ok(None));
+            assert!(decoder.blocked());
+        }
+        assert!(matches!(decoder.next(&mut buf, 1, 0), Ok(Some(Item::Messages { count: 1, .. }))));
+        assert!(!decoder.blocked() && buf.is_empty());
+    }
+
+    #[test]
+    fn f01_sizes_are_refused_on_the_header() {
+        let limits = Limits::default();
+        let max = limits.max_frame;
+        for size in [u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 40, max + 1] {
+            for flags in [0, 1, 4, 5] {
+                assert_eq!(ends_with(&limits, &header(flags, size)), over("max_frame", max), "{size} {flags}");
+            }
+        }
+        assert_eq!(ends_with(&limits, &[&header(0, max)[..], &[0; 10]].concat()), None, "exactly the limit");
+    }
+
+    #[test]
+    fn f03_f04_messages_are_limited_in_frames_and_size() {
+        let limits = small();
+        for frame in [&[1, 0][..], &[1, 1, 9]] {
+            assert_eq!(ends_with(&limits, &frame.repeat(4)), None);
+            let five = [&frame.repeat(4)[..], &[0, 0]].concat();
+            assert_eq!(ends_with(&limits, &five), over("max_frames_per_message", 4));
+        }
+        let first = [&header(1, 900)[..], &[0; 900]].concat();
+        assert_eq!(ends_with(&limits, &[&first[..], &header(0, 600 - 64)].concat()), None);
+        assert_eq!(ends_with(&limits, &[&first[..], &header(0, 601 - 64)].concat()), over("max_message", 1500));
+        assert_eq!(ends_with(&limits, &header(0, 1001)), over("max_frame", 1000));
+    }
+
+    #[test]
+    fn f05_every_size_in_both_forms() {
+        let sizes = [0, 1, 254, 255, 256, 257, 8191, 8192, 8193, 65535, 65536];
+        let mut bytes = Vec::new();
+        for size in sizes {
+            let body = vec![size as u8; size];
+            if let Ok(short) = u8::try_from(size) {
+                bytes.extend([0, short]);
+                bytes.extend(&body);
+            }
+            bytes.extend(header(0, size as u64));
+            bytes.extend(&body);
+        }
+        for piece in [1, 7, 8192, usize::MAX] {
+            let pieces: Vec<&[u8]> = bytes.chunks(piece).collect();
+            let (seen, reason) = decode(&Limits::default(), &pieces);
+            assert_eq!((seen.len(), reason), (sizes.len() + 4, None));
+            assert_eq!(seen.iter().map(|m| m.as_ref().unwrap().size()).sum::<usize>(), {
+                sizes.iter().sum::<usize>() + 1 + 254 + 255
+            });
+        }
+    }
+
+    #[test]
+    fn f06_odd_flags_are_tolerated_and_can_be_walked_again() {
+        let bytes = b"\xf9\x01a\xfa\0\0\0\0\0\0\0\x02bc\xf8\x01d\x05\x05\x04PONG\x0e\0\0\0\0\0\0\0\x05\x04PONG";
+        let (seen, reason) = decode(&Limits::default(), &[bytes]);
+        let pong = || Err(Command::Pong(Bytes::new()));
+        assert_eq!(seen, [Ok(Message::from(("a", "bc"))), Ok(Message::from("d")), pong(), pong()]);
+        assert_eq!(reason, None);
+    }
+
+    #[test]
+    fn f07_frames_without_meaning_are_counted_in_a_row() {
+        let limits = small();
+        let empty = [4, 0];
+        assert_eq!(ends_with(&limits, &empty.repeat(3)), None);
+        assert_eq!(ends_with(&limits, &empty.repeat(4)), over("max_meaningless_frames", 3));
+        for between in [&b"\x00\x00"[..], b"\x04\x05\x04PONG"] {
+            assert_eq!(ends_with(&limits, &[&empty.repeat(3)[..], between, &empty.repeat(3)].concat()), None);
+        }
+        assert_eq!(
+            ends_with(&limits, b"\x04\x02\x01X\x04\x01\xff\x04\x01\0\x04\x06\x05READY"),
+            over("max_meaningless_frames", 3)
+        );
+    }
+
+    #[test]
+    fn a_command_inside_a_message_and_from_a_2_0_peer_is_malformed() {
+        assert!(matches!(ends_with(&small(), b"\x01\x01a\x04\x05\x04PONG"), Some(Reason::Malformed(_))));
+        let mut decoder = Decoder::new(&small(), Version::V2_0);
+        let mut buf = BytesMut::from(&b"\x00\x01a\x04\x05\x04PONG"[..]);
+        assert!(matches!(decoder.next(&mut buf, 9, 99), Ok(Some(Item::Messages { count: 1, .. }))));
+        assert!(matches!(decoder.next(&mut buf, 9, 99), Err(Reason::Malformed(_))));
+    }
+
+    #[test]
+    fn s01_the_exceeded_limit_of_a_command_is_named_by_its_name() {
+        let limits = small();
+        let command =
+            |name: &[u8], size: u64| [&header(4, size)[..], &[name.len() as u8], name, &[b'x'; 9][..]].concat();
+        let whole = |size: u64| [&command(b"SUBSCRIBE", size)[..], &vec![b'x'; size as usize - 19]].concat();
+        assert_eq!(decode(&limits, &[&whole(70)]).0.len(), 1);
+        assert_eq!(ends_with(&limits, &command(b"SUBSCRIBE", 71)), over("max_topic", 60));
+        assert_eq!(ends_with(&limits, &command(b"CANCEL", 71)), over("max_topic", 60));
+        assert_eq!(ends_with(&limits, &command(b"PING", 71)), over("max_command", 50));
+        assert_eq!(ends_with(&limits, &command(b"PING", 71)[..19]), over("max_command", 50));
+        assert_eq!(ends_with(&limits, &command(b"PING", 71)[..18]), None);
+    }
+
+    #[test]
+    fn f08_short_pings_are_malformed() {
+        for size in 5..7 {
+            let ping = &b"\x04PING\0\0"[..size];
+            let bytes = [&[4, size as u8][..], ping].concat();
+            assert!(matches!(ends_with(&small(), &bytes), Some(Reason::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn what_was_whole_before_a_violation_is_delivered() {
+        let bytes = [encoded(&[Message::from("good")]), header(0, u64::MAX)].concat();
+        let (seen, reason) = decode(&small(), &[&bytes]);
+        assert_eq!(seen, [Ok(Message::from("good"))]);
+        assert_eq!(reason, over("max_frame", 1000));
+    }
+
+    #[test]
+    fn a_message_in_pieces_is_scanned_once() {
+        let frames = 4000;
+        let bytes = [[1, 1, 9].repeat(frames - 1), vec![0, 1, 9]].concat();
+        for max_messages in [0, 9] {
+            let mut decoder = Decoder::new(&Limits::default(), Version::V3_1);
+            let mut buf = BytesMut::new();
+            for byte in &bytes {
+                buf.extend_from_slice(&[*byte]);
+                let _ = decoder.next(&mut buf, max_messages, 1 << 20).unwrap();
+            }
+            assert!(decoder.steps <= (bytes.len() + frames) as u64, "{} steps", decoder.steps);
+        }
+    }
+
+    #[test]
+    fn many_messages_are_scanned_once_whatever_the_maxima() {
+        let count = 5000;
+        for max_messages in [1, 7, 100_000] {
+            let mut decoder = Decoder::new(&Limits::default(), Version::V3_1);
+            let mut buf = BytesMut::from(&[0, 1, 9].repeat(count)[..]);
+            let mut seen = 0;
+            while let Some(Item::Messages { count, bytes }) = decoder.next(&mut buf, max_messages, 1 << 20).unwrap() {
+                assert_eq!(frames(&bytes).count(), 1);
+                seen += count;
+            }
+            assert_eq!(seen, count);
+            assert!(decoder.steps <= 2 * count as u64 + 1);
+        }
+    }
+
+    /// Traffic with a bias to valid frames, and where to cut it.
+    #[derive(Debug, Clone)]
+    struct Stream(Vec<u8>, Vec<usize>);
+
+    impl Arbitrary for Stream {
+        fn arbitrary(g: &mut Gen) -> Stream {
+            let mut bytes = Vec::new();
+            for _ in 0..usize::arbitrary(g) % 20 {
+                let body = Vec::<u8>::arbitrary(g);
+                match u8::arbitrary(g) % 12 {
+                    0 => encode_into(&mut bytes, |out| encode_ping(out, 1, &body)),
+                    1 => encode_into(&mut bytes, |out| encode_subscribe(out, &body, Version::V3_1)),
+                    2 => bytes.extend(&body),
+                    3 => bytes.extend(header(u8::arbitrary(g), u64::arbitrary(g) % 2000)),
+                    kind => {
+                        bytes.extend(header(kind & 1, body.len() as u64));
+                        bytes.extend(&body);
+                    }
+                }
+            }
+            Stream(bytes, Vec::arbitrary(g))
+        }
+    }
+
+    #[test]
+    fn splits_never_change_what_is_decoded_and_nothing_panics() {
+        fn property(Stream(bytes, cuts): Stream) -> bool {
+            let mut pieces = Vec::new();
+            let mut rest = &bytes[..];
+            for cut in cuts {
+                let (piece, after) = rest.split_at(cut % (rest.len() + 1));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            let whole = decode(&small(), &[&bytes]);
+            decode(&small(), &pieces) == whole && decode(&small(), &bytes.chunks(1).collect::<Vec<_>>()) == whole
+        }
+        QuickCheck::new().tests(2000).quickcheck(property as fn(Stream) -> bool);
+    }
+
+    #[test]
+    fn random_bytes_never_panic_for_any_version_and_maxima() {
+        fn property(bytes: Vec<u8>, messages: usize, size: usize) -> bool {
+            for version in [Version::V2_0, Version::V3_0, Version::V3_1] {
+                let mut decoder = Decoder::new(&small(), version);
+                let mut buf = BytesMut::from(&bytes[..]);
+                loop {
+                    let before = buf.len();
+                    match decoder.next(&mut buf, messages, size) {
+                        Ok(Some(_)) => assert!(buf.len() < before, "progress"),
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+            }
+            true
+        }
+        QuickCheck::new().tests(1000).quickcheck(property as fn(Vec<u8>, usize, usize) -> bool);
+    }
+}

@@ -49,7 +49,7 @@ fn encode_many(out: &mut BytesMut, message: &Message) {
 #[inline]
 pub(crate) fn encode_frame(out: &mut BytesMut, flags: u8, body: &[u8]) {
     // One reserve for both: the appends below then only compare.
-    out.reserve(body.len().saturating_add(MAX_HEADER));
+    out.reserve(header_len(body.len()).saturating_add(body.len()));
     encode_header(out, flags, body.len());
     out.extend_from_slice(body);
 }
@@ -237,6 +237,16 @@ mod tests {
             let out = encoded(&of(&[size]));
             assert_eq!(out.len(), header + size);
             assert_eq!(out[0], if header == 2 { 0 } else { LONG });
+        }
+    }
+
+    #[test]
+    fn a_buffer_of_the_encoded_length_does_not_grow() {
+        for message in [of(&[0]), of(&[64]), of(&[300]), of(&[1, 300, 2])] {
+            let mut out = BytesMut::with_capacity(encoded_len(&message));
+            let before = (out.as_ptr(), out.capacity());
+            encode_message(&mut out, &message);
+            assert_eq!((out.as_ptr(), out.capacity()), before);
         }
     }
 

@@ -64,3 +64,75 @@ pub(crate) fn examine(bytes: &[u8], mechanism: &str) -> Result<Verdict, Reason> 
     }
     Ok(if bytes.len() < LEN { Verdict::More } else { Verdict::Whole(version) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(major: u8, minor: u8, mechanism: &str) -> [u8; LEN] {
+        let mut out = encode(mechanism, false, 0);
+        out[10] = major;
+        out[11] = minor;
+        out
+    }
+
+    #[test]
+    fn ours_matches_the_recorded_bytes() {
+        let mut want = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec();
+        want.resize(LEN, 0);
+        assert_eq!(encode("NULL", false, 0)[..], want);
+        assert_eq!(encode("PLAIN", true, 255)[..20], *b"\xff\0\0\0\0\0\0\x01\0\x7f\x03\x01PLAIN\0\0\0");
+        assert_eq!(encode("PLAIN", true, 0)[32], 1);
+    }
+
+    #[test]
+    fn g03_g04_strangers_are_refused_at_the_first_wrong_byte() {
+        let http = b"GET / HTTP/1.1\r\n";
+        for input in [&http[..], b"\x16\x03\x01", b"SSH-2.0", b"\r\n", &[0; 64], b"G", &[0]] {
+            assert_eq!(examine(input, "NULL"), Err(Reason::NotZmtp));
+        }
+        assert_eq!(examine(b"\xff12345678\x7e", "NULL"), Err(Reason::NotZmtp));
+        assert_eq!(examine(b"\xff12345678\x01", "NULL"), Ok(Verdict::More));
+        assert_eq!(examine(b"", "NULL"), Ok(Verdict::More));
+    }
+
+    #[test]
+    fn g05_g06_versions() {
+        let version = |major, minor| examine(&bytes(major, minor, "NULL"), "NULL");
+        assert_eq!(version(0, 0), Err(Reason::UnsupportedVersion));
+        assert_eq!(version(1, 0), Ok(Verdict::Old));
+        assert_eq!(version(3, 0), Ok(Verdict::Whole(Version::V3_0)));
+        for (major, minor) in [(3, 1), (3, 7), (3, 255), (2, 0), (4, 0), (9, 3), (255, 255)] {
+            assert_eq!(version(major, minor), Ok(Verdict::Whole(Version::V3_1)));
+        }
+    }
+
+    #[test]
+    fn g07_only_the_same_mechanism_in_all_twenty_bytes() {
+        for (own, theirs) in [("NULL", "CURVE"), ("PLAIN", "CURVE"), ("NULL", "null"), ("NULL", "NULLX"), ("PLAIN", "")]
+        {
+            assert_eq!(examine(&bytes(3, 1, theirs), own), Err(Reason::MechanismMismatch), "{own} {theirs}");
+        }
+        let mut dirty = bytes(3, 1, "NULL");
+        dirty[31] = 1;
+        assert_eq!(examine(&dirty, "NULL"), Err(Reason::MechanismMismatch));
+        dirty[12..32].fill(0xff);
+        assert_eq!(examine(&dirty[..32], "NULL"), Err(Reason::MechanismMismatch));
+    }
+
+    #[test]
+    fn g08_padding_role_and_filler_are_not_looked_at() {
+        let mut odd = bytes(3, 1, "NULL");
+        odd[1..9].fill(0xaa);
+        odd[32..].fill(0xbb);
+        assert_eq!(examine(&odd, "NULL"), Ok(Verdict::Whole(Version::V3_1)));
+    }
+
+    #[test]
+    fn every_cut_asks_for_more() {
+        let whole = bytes(3, 1, "NULL");
+        for end in 0..LEN {
+            assert_eq!(examine(&whole[..end], "NULL"), Ok(Verdict::More));
+        }
+    }
+}

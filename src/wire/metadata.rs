@@ -101,3 +101,103 @@ fn encode_property(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.extend_from_slice(&(value.len() as u32).to_be_bytes());
     out.extend_from_slice(value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::QuickCheck;
+
+    fn list(properties: &[(&str, &[u8])]) -> BytesMut {
+        let mut out = BytesMut::new();
+        for (name, value) in properties {
+            encode_property(&mut out, name, value);
+        }
+        out
+    }
+
+    fn read(data: &[u8]) -> Result<Metadata, Reason> {
+        Metadata::parse(data, &Limits::default())
+    }
+
+    fn malformed(data: &[u8]) -> bool {
+        matches!(read(data), Err(Reason::Malformed(_)))
+    }
+
+    #[test]
+    fn ours_match_the_recorded_bytes() {
+        let me = Frame::from("me");
+        assert_eq!(encode(SocketType::Push, &me), b"\x0bSocket-Type\0\0\0\x04PUSH"[..]);
+        assert_eq!(encode(SocketType::Dealer, &me), b"\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x02me"[..]);
+        assert_eq!(
+            encode(SocketType::Dealer, &Frame::EMPTY),
+            b"\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"[..]
+        );
+    }
+
+    #[test]
+    fn names_are_compared_without_case() {
+        let metadata = read(&list(&[("SOCKET-TYPE", b"PULL"), ("iDENTITY", b"x"), ("X-Key", b"v")])).unwrap();
+        assert_eq!(metadata.socket_type.as_deref(), Some(&b"PULL"[..]));
+        assert_eq!(metadata.identity.as_deref(), Some(&b"x"[..]));
+        assert_eq!(metadata.others, [("X-Key".to_owned(), Bytes::from_static(b"v"))]);
+        assert_eq!(read(b""), Ok(Metadata::default()));
+    }
+
+    #[test]
+    fn m01_every_truncation_is_malformed() {
+        let whole = list(&[("Socket-Type", b"DEALER"), ("Identity", b"me")]);
+        let first = list(&[("Socket-Type", b"DEALER")]).len();
+        for end in 1..whole.len() {
+            assert_eq!(malformed(&whole[..end]), end != first, "{end}");
+        }
+        assert!(malformed(&[&whole[..], b"x"].concat()));
+    }
+
+    #[test]
+    fn m02_lengths_beyond_the_rest_are_malformed() {
+        for len in [0xffff_ffff_u32, 0x8000_0000, 5] {
+            assert!(malformed(&[&b"\x01a"[..], &len.to_be_bytes(), b"four"].concat()), "{len}");
+        }
+        assert!(malformed(b"\x05abcd"));
+    }
+
+    #[test]
+    fn m03_bad_names_and_duplicates_are_malformed() {
+        for name in ["", "a b", "a\0", "é", "a:b", "a\u{1b}"] {
+            assert!(malformed(&list(&[(name, b"")])), "{name:?}");
+        }
+        assert!(read(&list(&[("a-Z_0.9+", b"")])).is_ok());
+        for (one, two) in [("Socket-Type", "socket-type"), ("Identity", "Identity"), ("X-a", "x-A")] {
+            assert!(malformed(&list(&[(one, b"1"), ("between", b""), (two, b"2")])), "{one}");
+        }
+    }
+
+    #[test]
+    fn m04_size_and_count_are_limited() {
+        let limits = Limits::default();
+        let filler = |size: usize| list(&[("a", &vec![0; size - 6])]);
+        assert!(read(&filler(limits.max_metadata)).is_ok());
+        let over = Reason::LimitExceeded { which: "max_metadata", limit: limits.max_metadata as u64 };
+        assert_eq!(read(&filler(limits.max_metadata + 1)), Err(over));
+        let many = |count: usize| {
+            let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            list(&names.iter().map(|name| (name.as_str(), &b""[..])).collect::<Vec<_>>())
+        };
+        assert!(read(&many(64)).is_ok());
+        assert_eq!(read(&many(65)), Err(Reason::LimitExceeded { which: "max_properties", limit: 64 }));
+    }
+
+    #[test]
+    fn random_lists_never_panic_and_come_back() {
+        fn property(data: Vec<u8>, values: Vec<Vec<u8>>) -> bool {
+            let _ = read(&data);
+            let names: Vec<String> = (0..values.len()).map(|n| format!("n{n}")).collect();
+            let pairs: Vec<(&str, &[u8])> =
+                names.iter().zip(&values).map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+            let limits = Limits { max_properties: 1000, max_metadata: 1 << 20, ..Limits::default() };
+            let metadata = Metadata::parse(&list(&pairs), &limits).unwrap();
+            metadata.others.iter().map(|(name, value)| (name.as_str(), &value[..])).eq(pairs)
+        }
+        QuickCheck::new().quickcheck(property as fn(Vec<u8>, Vec<Vec<u8>>) -> bool);
+    }
+}

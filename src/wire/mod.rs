@@ -23,6 +23,7 @@ pub(crate) mod command;
 pub(crate) mod decoder;
 pub(crate) mod frame;
 pub(crate) mod greeting;
+pub(crate) mod heartbeat;
 pub(crate) mod mechanism;
 pub(crate) mod metadata;
 pub(crate) mod session;

@@ -300,3 +300,6 @@ impl fmt::Debug for Handshake {
         f.debug_struct("Handshake").field("phase", &self.phase()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,3 +141,34 @@ fn same(a: &[u8], b: &[u8]) -> u8 {
     }
     u8::from(difference == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c14_only_the_whole_password_of_the_same_user_is_known() {
+        let user = |name: &str, word: &str| Credentials::new(name, word).unwrap();
+        let long = "x".repeat(255);
+        let users = [user("ann", "secret"), user("bob", ""), user("", "void"), user(&long, &long)];
+        for (name, word) in [("ann", "secret"), ("bob", ""), ("", "void"), (&long, &long)] {
+            assert!(known(&users, name.as_bytes(), word.as_bytes()));
+            assert!(!known(&[], name.as_bytes(), word.as_bytes()));
+        }
+        for end in 0..6 {
+            assert!(!known(&users, b"ann", &b"secret"[..end]));
+        }
+        // A NUL is not the padding.
+        for (name, word) in [("ann", "secret\0"), ("bob", "secret"), ("ann", ""), ("ann", "Secret"), ("bob", "\0")] {
+            assert!(!known(&users, name.as_bytes(), word.as_bytes()), "{name} {word}");
+        }
+        assert!(!known(&users, long.as_bytes(), &long.as_bytes()[..254]));
+    }
+
+    #[test]
+    fn same_is_equality() {
+        for (a, b) in [("", ""), ("a", "a"), ("a", "b"), ("a", "ab"), ("ab", "aa"), ("", "\0")] {
+            assert_eq!(same(a.as_bytes(), b.as_bytes()) == 1, a == b, "{a:?} {b:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Listening: [`listen`] accepts connections, bounds the ones that have not introduced themselves, and
+//! serves each in its own task.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::connection::{farewell, handshake, io_reason, refused, serve};
+use super::shared::{Arrival, Life, Shared, Via};
+use crate::event::{Event, Phase, Reason};
+use crate::transport::{Listener, Stream, descriptor_limit, is_out_of_descriptors};
+
+/// Waits between failed accepts, doubling: without it a full descriptor table burns a core.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Connections of one listener that have not finished their handshake, the oldest first.
+#[derive(Default)]
+struct Pending(Mutex<VecDeque<Arc<Notify>>>);
+
+impl Pending {
+    /// Adds one; with `max` already there, the oldest has to go: a real client needs milliseconds.
+    fn enter(&self, max: usize) -> Arc<Notify> {
+        let ticket = Arc::new(Notify::new());
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.push_back(ticket.clone());
+        if pending.len() > max.max(1)
+            && let Some(oldest) = pending.pop_front()
+        {
+            oldest.notify_one();
+        }
+        ticket
+    }
+
+    fn leave(&self, ticket: &Arc<Notify>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, ticket));
+    }
+}
+
+/// Accepts until `stop` or the socket's end.
+pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: Arc<Notify>) {
+    let endpoint = listener.endpoint().to_string();
+    let pending = Arc::new(Pending::default());
+    let end = async {
+        super::either(stop.notified(), shared.reached(Life::Draining)).await;
+    };
+    let accept = async {
+        let mut wait = BACKOFF.0;
+        loop {
+            match listener.accept().await {
+                Ok(stream) => {
+                    wait = BACKOFF.0;
+                    receive(&shared, stream, serial, &pending);
+                }
+                Err(error) => {
+                    let reason = io_reason(&error);
+                    shared.events.emit(Event::AcceptFailed { endpoint: endpoint.clone(), reason });
+                    if is_out_of_descriptors(&error) {
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(BACKOFF.1);
+                    }
+                }
+            }
+        }
+    };
+    super::either(end, accept).await;
+    drop(listener);
+    shared.events.emit(Event::Stopped { endpoint });
+}
+
+/// How many connections a socket may have.
+fn max_connections(shared: &Shared) -> usize {
+    let descriptors = descriptor_limit().map_or(usize::MAX, |limit| limit.saturating_sub(16 + limit / 20));
+    shared.options.limits.max_connections.min(descriptors)
+}
+
+fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pending>) {
+    let name: Arc<str> = stream.peer_text().into();
+    let limit = max_connections(shared);
+    if shared.table().len() >= limit {
+        let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
+        refused(shared, &name, (Phase::Accept, reason));
+        return;
+    }
+    let max_pending = shared.options.limits.max_pending_handshakes;
+    let ticket = pending.enter(max_pending);
+    let (task, pending) = (shared.clone(), pending.clone());
+    shared.spawn(async move {
+        let crowded = async {
+            ticket.notified().await;
+            (Phase::Greeting, Reason::LimitExceeded { which: "max_pending_handshakes", limit: max_pending as u64 })
+        };
+        let over = async {
+            task.reached(Life::Draining).await;
+            (Phase::Greeting, Reason::Local)
+        };
+        let refusal = super::either(crowded, over);
+        let outcome = super::race(handshake(&task, &stream), refusal).await;
+        pending.leave(&ticket);
+        match outcome {
+            Ok((peer, input)) => {
+                let arrival = Arrival { name: &name, via: Via::Listener(serial), peer: &peer, chosen: None };
+                let stream = Arc::new(stream);
+                match task.admit(None, arrival, stream.clone()) {
+                    Ok(key) => {
+                        let reason = serve(&task, &stream, key, &peer, input).await;
+                        task.dismiss(key, &reason, false);
+                        if reason == Reason::Local {
+                            farewell(&stream, Duration::from_secs(1)).await;
+                        }
+                    }
+                    Err(reason) => refused(&task, &name, (Phase::Handshake, reason)),
+                }
+            }
+            Err(refusal) => refused(&task, &name, refusal),
+        }
+    });
+}

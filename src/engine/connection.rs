@@ -1,0 +1,479 @@
+//! The loop per peer: [`handshake`], then [`Connection`] until it ends with a reason, then [`farewell`].
+//!
+//! One task owns all of this state, so it has no lock. It reads, lets the decoder check, leaves batches in
+//! the inbox, answers commands, writes what callers left to it, and keeps the heartbeat. It stops reading
+//! where the inbox has no room, which lets TCP hold the sender back.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Sleep;
+
+use super::shared::Shared;
+use super::Inbound;
+use crate::event::{DropReason, Event, Phase, Reason};
+use crate::queue::lease::Work;
+use crate::queue::{Link, PeerKey};
+use crate::transport::Stream;
+use crate::wire::command::{self, Command};
+use crate::wire::decoder::{Decoder, Item};
+use crate::wire::frame;
+use crate::wire::heartbeat::{Beat, Heartbeat, Paused};
+use crate::wire::session::{Established, Handshake, LocalSide};
+
+/// Reads start with this much and double while they come back full.
+const READ_MIN: usize = 8 * 1024;
+const READ_MAX: usize = 256 * 1024;
+/// After this much work the task lets others run.
+const TURN_BYTES: usize = 256 * 1024;
+const TURN_COMMANDS: usize = 256;
+
+impl Link for Stream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Stream::try_write(self, bytes)
+    }
+
+    fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        Stream::try_write_vectored(self, slices)
+    }
+}
+
+/// Why a connection did not become a peer.
+pub(crate) type Refusal = (Phase, Reason);
+
+/// Runs the handshake on a fresh connection. Returns the peer and the bytes that it sent beyond it.
+pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Established, BytesMut), Refusal> {
+    let options = &shared.options;
+    let local = LocalSide {
+        socket_type: shared.kind,
+        identity: options.identity.clone(),
+        security: options.security.clone(),
+        zmtp2: options.zmtp2,
+        limits: options.limits.clone(),
+        handshake_timeout: options.handshake_timeout,
+    };
+    let mut machine = Handshake::new(local, Instant::now());
+    let talk = async {
+        let mut input = BytesMut::new();
+        loop {
+            write_all(stream, machine.take_output()).await.map_err(|reason| (machine.phase(), reason))?;
+            stream.readable().await.map_err(|error| (machine.phase(), io_reason(&error)))?;
+            input.reserve(512);
+            match stream.try_read_buf(&mut input) {
+                Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err((machine.phase(), io_reason(&error))),
+            }
+            let result = machine.handle_input(&mut input);
+            let written = write_all(stream, machine.take_output()).await;
+            match result {
+                Ok(None) => {}
+                Ok(Some(peer)) => {
+                    written.map_err(|reason| (Phase::Handshake, reason))?;
+                    return Ok((peer, input));
+                }
+                Err(refusal) => return Err((refusal.phase, refusal.reason)),
+            }
+        }
+    };
+    if options.handshake_timeout.is_zero() {
+        return talk.await;
+    }
+    let limit = tokio::time::timeout(options.handshake_timeout, talk).await;
+    limit.unwrap_or_else(|_| Err((machine.phase(), Reason::Timeout)))
+}
+
+async fn write_all(stream: &Stream, bytes: Option<Bytes>) -> Result<(), Reason> {
+    let Some(mut bytes) = bytes else { return Ok(()) };
+    while !bytes.is_empty() {
+        stream.writable().await.map_err(|error| io_reason(&error))?;
+        match stream.try_write(&bytes) {
+            Ok(written) => bytes.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(io_reason(&error)),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn io_reason(error: &io::Error) -> Reason {
+    Reason::Io(error.to_string())
+}
+
+/// Ends a connection so that what was written arrives: a close with unread input would be a reset, which
+/// takes the peer's unread input with it.
+pub(crate) async fn farewell(stream: &Stream, patience: Duration) {
+    if stream.shutdown_write().is_err() {
+        return;
+    }
+    let drain = async {
+        let mut sink = BytesMut::with_capacity(READ_MIN);
+        while stream.readable().await.is_ok() {
+            sink.clear();
+            match stream.try_read_buf(&mut sink) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(patience, drain).await;
+}
+
+/// One peer's traffic.
+pub(crate) struct Connection<'a> {
+    shared: &'a Shared,
+    stream: &'a Stream,
+    key: PeerKey,
+    lane: PeerKey,
+    inbound: Inbound,
+    input: BytesMut,
+    decoder: Decoder,
+    /// What the next read asks for.
+    chunk: usize,
+    /// The inbox has no room.
+    paused: bool,
+    /// The peer has said all it will say.
+    eof: bool,
+    /// Our last write was refused: the kernel is full.
+    blocked: bool,
+    /// Messages were written when the peer's last byte came.
+    sent_at_receive: u64,
+    heartbeat: Heartbeat,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Work left in one turn of the task.
+struct Turn {
+    bytes: usize,
+    commands: usize,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.bytes == 0 || self.commands == 0
+    }
+}
+
+impl<'a> Connection<'a> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        stream: &'a Stream,
+        key: PeerKey,
+        lane: PeerKey,
+        peer: &Established,
+        input: BytesMut,
+    ) -> Connection<'a> {
+        let now = Instant::now();
+        let mut connection = Connection {
+            shared,
+            stream,
+            key,
+            lane,
+            inbound: shared.pattern.inbound(),
+            input,
+            decoder: Decoder::new(&shared.options.limits, peer.version),
+            chunk: READ_MIN,
+            paused: false,
+            eof: false,
+            blocked: false,
+            sent_at_receive: 0,
+            heartbeat: Heartbeat::new(&shared.options.heartbeat, peer.version, now),
+            timer: None,
+        };
+        connection.set_timer();
+        connection
+    }
+
+    /// Runs until the connection ends; says why.
+    pub(crate) async fn run(mut self) -> Reason {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        let mut turn = Turn { bytes: TURN_BYTES, commands: TURN_COMMANDS };
+        match self.poll_turn(cx, &mut turn) {
+            Err(reason) => Poll::Ready(reason),
+            Ok(()) => {
+                if turn.is_over() {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        self.poll_timer(cx)?;
+        // Reading may queue control frames (PONG), so writing comes last.
+        self.poll_read(cx, turn)?;
+        self.poll_write(cx, turn)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        loop {
+            if self.blocked {
+                match self.stream.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => self.blocked = false,
+                    Poll::Ready(Err(error)) => return Err(io_reason(&error)),
+                    Poll::Pending => return self.poll_orders(cx),
+                }
+            }
+            let lease = match self.shared.outbound.poll_lease(self.key, cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Work::Write(lease)) => lease,
+                Poll::Ready(Work::End(reason)) => return Err(reason),
+                Poll::Ready(Work::Gone) => return Err(Reason::Local),
+            };
+            match lease.try_write() {
+                Ok(written) => {
+                    self.blocked = written < lease.len();
+                    turn.bytes = turn.bytes.saturating_sub(written);
+                    self.shared.outbound.finish(&lease, written, self.blocked);
+                }
+                Err(error) => {
+                    self.blocked = true;
+                    self.shared.outbound.finish(&lease, 0, true);
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        return Err(io_reason(&error));
+                    }
+                }
+            }
+            if turn.is_over() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// While the kernel is full there is nothing to lease, but the order to end may come.
+    fn poll_orders(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        match self.shared.outbound.poll_orders(self.key, cx) {
+            Poll::Ready(reason) => Err(reason),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        loop {
+            self.decode(cx, turn)?;
+            if self.paused || turn.is_over() {
+                return Ok(());
+            }
+            if self.eof {
+                return Err(Reason::PeerClosed);
+            }
+            match self.stream.poll_read_ready(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(io_reason(&error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            self.make_room();
+            let asked = self.input.capacity() - self.input.len();
+            match self.stream.try_read_buf(&mut self.input) {
+                Ok(0) => self.eof = true,
+                Ok(read) => {
+                    self.heartbeat.handle_received(Instant::now());
+                    if self.heartbeat.poll_timeout().is_some() {
+                        self.sent_at_receive = self.sent();
+                    }
+                    turn.bytes = turn.bytes.saturating_sub(read);
+                    self.adapt(read, asked);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.input.is_empty() {
+                        // An idle connection holds no buffer.
+                        self.input = BytesMut::new();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Reason::PeerClosed),
+                Err(error) => return Err(io_reason(&error)),
+            }
+        }
+    }
+
+    /// Room for the next read: more for a long message, but never more than was received so far.
+    fn make_room(&mut self) {
+        let wanted = self.decoder.wanted().min(self.input.len());
+        let room = self.chunk.max(wanted);
+        if self.input.capacity() - self.input.len() < room / 2 {
+            self.input.reserve(room);
+        }
+    }
+
+    fn adapt(&mut self, read: usize, asked: usize) {
+        if read == asked {
+            self.chunk = (self.chunk * 2).min(READ_MAX);
+        } else if read < self.chunk / 8 {
+            self.chunk = (self.chunk / 2).max(READ_MIN);
+        }
+    }
+
+    /// Carries off everything whole that was read, as far as the inbox has room.
+    fn decode(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        self.paused = false;
+        while !self.input.is_empty() && !turn.is_over() {
+            let (messages, bytes) = match self.inbound {
+                Inbound::Deliver | Inbound::Upstream => match self.shared.inbox.poll_allowance(self.lane, cx) {
+                    Poll::Ready(allowance) => allowance,
+                    Poll::Pending => {
+                        self.paused = true;
+                        return Ok(());
+                    }
+                },
+                Inbound::Discard | Inbound::Subscriptions => (usize::MAX, usize::MAX),
+            };
+            match self.decoder.next(&mut self.input, messages, bytes)? {
+                None => break,
+                Some(Item::Messages { bytes, count }) => self.handle_messages(bytes, count, turn)?,
+                Some(Item::Command(command)) => {
+                    turn.commands -= 1;
+                    self.handle_command(command)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_messages(&mut self, mut bytes: Bytes, count: usize, turn: &mut Turn) -> Result<(), Reason> {
+        match self.inbound {
+            Inbound::Deliver => self.shared.inbox.publish(self.lane, bytes, count),
+            Inbound::Discard => self.drop_unused(count, bytes.len()),
+            Inbound::Subscriptions | Inbound::Upstream => {
+                // One at a time: any of them may be a subscription.
+                while let Some(len) = frame::message_len(&bytes) {
+                    turn.commands = turn.commands.saturating_sub(1);
+                    self.handle_upstream(bytes.split_to(len))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_upstream(&mut self, message: Bytes) -> Result<(), Reason> {
+        let first = frame::frames(&message).next().unwrap_or_default();
+        match first.split_first() {
+            Some((&kind, topic)) if kind <= 1 => {
+                if topic.len() > self.shared.options.limits.max_topic {
+                    let limit = self.shared.options.limits.max_topic as u64;
+                    return Err(Reason::LimitExceeded { which: "max_topic", limit });
+                }
+                self.shared.subscription(self.key, topic, kind == 1)
+            }
+            _ if self.inbound == Inbound::Upstream => {
+                self.shared.inbox.publish(self.lane, message, 1);
+                Ok(())
+            }
+            _ => {
+                self.drop_unused(1, message.len());
+                Ok(())
+            }
+        }
+    }
+
+    fn drop_unused(&self, messages: usize, bytes: usize) {
+        self.shared.inbox.count_drop(self.lane, DropReason::Unused, messages, bytes);
+    }
+
+    fn handle_command(&mut self, command: Command) -> Result<(), Reason> {
+        match command {
+            Command::Subscribe(topic) => self.handle_subscription(&topic, true),
+            Command::Cancel(topic) => self.handle_subscription(&topic, false),
+            Command::Ping { ttl, context } => {
+                self.heartbeat.handle_ping(ttl);
+                self.set_timer();
+                let mut pong = BytesMut::new();
+                command::encode_pong(&mut pong, &context);
+                self.shared.outbound.answer(self.key, pong.freeze());
+                Ok(())
+            }
+            Command::Pong(context) => {
+                if let Some(round_trip) = self.heartbeat.handle_pong(&context, Instant::now())
+                    && let Some(entry) = self.shared.table().get_mut(&self.key)
+                {
+                    entry.round_trip = Some(round_trip);
+                }
+                Ok(())
+            }
+            Command::Error(text) => Err(Reason::PeerError(text)),
+            Command::Unknown => Ok(()),
+        }
+    }
+
+    fn handle_subscription(&mut self, topic: &[u8], subscribe: bool) -> Result<(), Reason> {
+        match self.inbound {
+            Inbound::Subscriptions | Inbound::Upstream => self.shared.subscription(self.key, topic, subscribe),
+            // Not for this type; libzmq would hand it to the application.
+            Inbound::Deliver | Inbound::Discard => {
+                self.drop_unused(1, topic.len());
+                Ok(())
+            }
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.shared.outbound.sent(self.key).map_or(0, |sent| sent.messages)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        while let Some(timer) = &mut self.timer {
+            if timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            let paused = Paused {
+                reading: self.paused,
+                writing: self.blocked || self.shared.outbound.is_blocked(self.key),
+                wrote_since_receive: self.sent() != self.sent_at_receive,
+            };
+            match self.heartbeat.poll(Instant::now(), paused) {
+                Some(Beat::Expired) => return Err(Reason::Timeout),
+                Some(Beat::SendPing { ttl, context }) => {
+                    let mut ping = BytesMut::new();
+                    command::encode_ping(&mut ping, ttl, &context);
+                    self.shared.outbound.control(self.key, &ping);
+                }
+                None => {}
+            }
+            self.set_timer();
+        }
+        Ok(())
+    }
+
+    fn set_timer(&mut self) {
+        let Some(at) = self.heartbeat.poll_timeout() else {
+            self.timer = None;
+            return;
+        };
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(at.into()),
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+        }
+    }
+}
+
+/// Serves one admitted peer to its end, whatever happens; a panic inside is `InternalError`.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    stream: &Stream,
+    key: PeerKey,
+    peer: &Established,
+    input: BytesMut,
+) -> Reason {
+    let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
+    let mut run = Box::pin(Connection::new(shared, stream, key, lane, peer, input).run());
+    poll_fn(|cx| {
+        let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
+        std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))
+    })
+    .await
+}
+
+pub(crate) fn refused(shared: &Shared, peer: &str, (phase, reason): Refusal) {
+    shared.events.emit(Event::Refused { peer: peer.to_owned(), phase, reason });
+}

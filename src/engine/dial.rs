@@ -1,0 +1,190 @@
+//! Connecting, and connecting again: [`dial`] keeps one endpoint connected for as long as it is wanted.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::sync::watch;
+
+use super::connection::{Refusal, farewell, handshake, io_reason, refused, serve};
+use super::shared::{Arrival, Life, Shared, Via};
+use crate::endpoint::Endpoint;
+use crate::event::{DropReason, Event, Phase, Reason};
+use crate::message::Frame;
+use crate::queue::PeerKey;
+use crate::transport::{self, Stream};
+use crate::wire::session::Established;
+
+/// A connection that lived so long was healthy: the next failure starts from the shortest wait again.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// Waits between attempts: doubling, with jitter, back to the start after a healthy connection.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(min: Duration, max: Duration) -> Backoff {
+        let max = max.max(min);
+        Backoff { min, max, next: min }
+    }
+
+    /// The next wait; `noise` spreads it by a quarter either way, so that a thousand clients do not come at once.
+    pub(crate) fn wait(&mut self, noise: u64) -> Duration {
+        let wait = self.next;
+        self.next = (self.next * 2).clamp(self.min, self.max);
+        let permille = 750 + (noise % 501) as u32;
+        wait * permille / 1000
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = self.min;
+    }
+
+    /// A refusal will not change soon.
+    pub(crate) fn give_time(&mut self) {
+        self.next = self.max;
+    }
+}
+
+fn noise() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// What one endpoint's dialler works with.
+pub(crate) struct Dial {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) name: Arc<str>,
+    pub(crate) key: PeerKey,
+    pub(crate) serial: u64,
+    /// The id that the user chose for this peer.
+    pub(crate) chosen: Option<Frame>,
+    /// Becomes true when the endpoint is no longer wanted.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Dial {
+    fn is_over(&self) -> bool {
+        *self.stop.borrow() || self.shared.life() == Life::Over
+    }
+
+    async fn over(&self) {
+        let stopped = async {
+            let mut stop = self.stop.clone();
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // Nobody is left who could stop this dialler by name: only the socket's end counts.
+                std::future::pending().await
+            }
+        };
+        super::either(stopped, self.shared.reached(Life::Over)).await;
+    }
+}
+
+/// Connects until stopped; the peer's place and queue stay all the while.
+pub(crate) async fn dial(dial: Dial) {
+    keep_connected(&dial).await;
+    if dial.is_over() {
+        dial.shared.dismiss(dial.key, &Reason::Local, false);
+    }
+}
+
+async fn keep_connected(dial: &Dial) {
+    let options = &dial.shared.options;
+    let (min, max) = options.reconnect.unwrap_or_default();
+    let mut backoff = Backoff::new(min, max);
+    loop {
+        let begun = Instant::now();
+        let reason = connect_once(dial).await;
+        if dial.is_over() {
+            return;
+        }
+        let refused = reason.is_refusal() && !matches!(reason, Reason::IdentityTaken | Reason::PairTaken);
+        if options.reconnect.is_none() || (refused && options.reconnect_stop) {
+            dial.shared.events.emit(Event::Stopped { endpoint: dial.name.to_string() });
+            return;
+        }
+        if refused {
+            backoff.give_time();
+        } else if begun.elapsed() >= HEALTHY {
+            backoff.reset();
+        }
+        let after = backoff.wait(noise());
+        dial.shared.events.emit(Event::Retrying { endpoint: dial.name.to_string(), after });
+        super::either(tokio::time::sleep(after), dial.over()).await;
+    }
+}
+
+/// One attempt and, if it succeeds, the whole connection. Says why it ended.
+async fn connect_once(dial: &Dial) -> Reason {
+    let Dial { shared, name, key, .. } = dial;
+    let over = async {
+        dial.over().await;
+        (Phase::Accept, Reason::Local)
+    };
+    let (stream, peer, input) = match super::race(open(dial), over).await {
+        Ok(ready) => ready,
+        Err((_, Reason::Local)) => return Reason::Local,
+        Err(refusal) => {
+            let reason = refusal.1.clone();
+            refused(shared, name, refusal);
+            return reason;
+        }
+    };
+    let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref() };
+    if let Err(reason) = shared.admit(Some(*key), arrival, stream.clone()) {
+        refused(shared, name, (Phase::Handshake, reason.clone()));
+        return reason;
+    }
+    let reason = serve(shared, &stream, *key, &peer, input).await;
+    if reason == Reason::HwmReached {
+        shared.outbound.clear(*key, DropReason::PeerGone);
+    }
+    shared.dismiss(*key, &reason, !dial.is_over());
+    if reason == Reason::Local {
+        farewell(&stream, Duration::from_secs(1)).await;
+    }
+    reason
+}
+
+async fn open(dial: &Dial) -> Result<(Arc<Stream>, Established, BytesMut), Refusal> {
+    let connected = transport::connect(&dial.endpoint, &dial.shared.options.transport).await;
+    let stream = connected.map_err(|error| (Phase::Accept, io_reason(&error)))?;
+    if stream.is_self_connection() {
+        return Err((Phase::Accept, Reason::SelfConnection));
+    }
+    let (peer, input) = handshake(&dial.shared, &stream).await?;
+    Ok((Arc::new(stream), peer, input))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(backoff: &mut Backoff, count: usize, noise: u64) -> Vec<u64> {
+        (0..count).map(|_| backoff.wait(noise).as_millis() as u64).collect()
+    }
+
+    #[test]
+    fn p09_backoff_doubles_to_its_maximum() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        assert_eq!(waits(&mut backoff, 6, 250), [100, 200, 400, 800, 1000, 1000]);
+        backoff.reset();
+        assert_eq!(waits(&mut backoff, 1, 250), [100]);
+        backoff.give_time();
+        assert_eq!(waits(&mut backoff, 2, 250), [1000, 1000]);
+    }
+
+    #[test]
+    fn p09_jitter_is_a_quarter_either_way() {
+        fn holds(noise: u64) -> bool {
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+            (75..=125).contains(&backoff.wait(noise).as_millis())
+        }
+        quickcheck::quickcheck(holds as fn(u64) -> bool);
+    }
+}

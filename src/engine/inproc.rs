@@ -1,0 +1,212 @@
+//! Two sockets of one process joined without bytes: messages move as values from one queue to the other.
+//!
+//! A [`Namespace`] knows who is bound and who waits for whom; either side may come first. A connecting
+//! side whose other end is not there yet keeps its messages in a parking inbox that nobody reads. There is
+//! no handshake, but socket types are checked as on the wire.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::Newcomer;
+use super::shared::{Channel, Entry, Life, Shared, Via};
+use crate::event::{DropReason, Event, Phase, Reason};
+use crate::queue::inbox::Inbox;
+use crate::queue::outbound::Road;
+use crate::queue::{Credit, PeerKey};
+
+/// A connecting socket and its place for the peer.
+struct Waiting {
+    shared: Weak<Shared>,
+    key: PeerKey,
+    serial: u64,
+}
+
+#[derive(Default)]
+struct Name {
+    bound: Option<(Weak<Shared>, u64)>,
+    waiting: Vec<Waiting>,
+}
+
+/// Inproc names; sockets of different namespaces never meet.
+#[derive(Default)]
+pub(crate) struct Namespace {
+    names: Mutex<HashMap<String, Name>>,
+}
+
+/// Two joined places: (socket, its key for the other one).
+pub(crate) type Joint = (Weak<Shared>, PeerKey);
+
+impl Namespace {
+    /// The one that sockets use unless told otherwise.
+    pub(crate) fn global() -> Arc<Namespace> {
+        static GLOBAL: Mutex<Option<Arc<Namespace>>> = Mutex::new(None);
+        GLOBAL.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Name>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the name, and joins all who waited for it. False when somebody has it.
+    pub(crate) fn bind(&self, name: &str, shared: &Arc<Shared>, serial: u64) -> bool {
+        let waiting = {
+            let mut names = self.lock();
+            let entry = names.entry(name.to_owned()).or_default();
+            let taken = entry.bound.as_ref().and_then(|(other, _)| other.upgrade());
+            if taken.is_some_and(|other| other.life() == Life::Open) {
+                return false;
+            }
+            entry.bound = Some((Arc::downgrade(shared), serial));
+            std::mem::take(&mut entry.waiting)
+        };
+        for waiter in waiting {
+            if let Some(other) = waiter.shared.upgrade() {
+                join(name, &other, waiter.key, waiter.serial, shared, serial);
+            }
+        }
+        true
+    }
+
+    pub(crate) fn unbind(&self, name: &str, shared: &Arc<Shared>) {
+        let mut names = self.lock();
+        if let Some(entry) = names.get_mut(name)
+            && entry.bound.as_ref().is_some_and(|(bound, _)| bound.ptr_eq(&Arc::downgrade(shared)))
+        {
+            entry.bound = None;
+            if entry.waiting.is_empty() {
+                names.remove(name);
+            }
+        }
+    }
+
+    /// Joins `key` of `shared` to whoever is bound, now or later.
+    pub(crate) fn connect(&self, name: &str, shared: &Arc<Shared>, key: PeerKey, serial: u64) {
+        let bound = {
+            let mut names = self.lock();
+            let entry = names.entry(name.to_owned()).or_default();
+            let bound = entry.bound.as_ref().and_then(|(other, at)| Some((other.upgrade()?, *at)));
+            match bound.filter(|(other, _)| other.life() == Life::Open) {
+                Some(bound) => bound,
+                None => {
+                    entry.waiting.retain(|waiting| waiting.shared.strong_count() > 0);
+                    entry.waiting.push(Waiting { shared: Arc::downgrade(shared), key, serial });
+                    return;
+                }
+            }
+        };
+        join(name, shared, key, serial, &bound.0, bound.1);
+    }
+
+    pub(crate) fn forget(&self, name: &str, shared: &Arc<Shared>, key: PeerKey) {
+        if let Some(entry) = self.lock().get_mut(name) {
+            let weak = Arc::downgrade(shared);
+            entry.waiting.retain(|waiting| !(waiting.shared.ptr_eq(&weak) && waiting.key == key));
+        }
+    }
+}
+
+/// A place for an inproc peer that may not be there yet: messages are parked as values.
+pub(crate) fn park(shared: &Arc<Shared>, name: &Arc<str>, via: Via) -> PeerKey {
+    let parking = Arc::new(Inbox::new(0, 0, false));
+    let slot = parking.open_lane(None);
+    let road = Road::Direct { inbox: parking, lane: slot };
+    let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
+    let key = shared.outbound.add(name.clone(), road, shared.options.queue_before_connect, Some(marks));
+    let lane = shared.inbox.open_lane(None);
+    shared.table().insert(key, Entry::new(lane, name.clone(), via));
+    key
+}
+
+/// Both marks together; unlimited if either is.
+fn sum(one: usize, other: usize) -> usize {
+    if one == 0 || other == 0 { 0 } else { one.saturating_add(other) }
+}
+
+fn marks(sender: &Shared, receiver: &Shared) -> (usize, usize) {
+    if receiver.options.conflate {
+        // The receiver keeps one and throws the older away itself: nothing to hold back.
+        return (0, 0);
+    }
+    let (send, recv) = (&sender.options, &receiver.options);
+    (sum(send.send_hwm, recv.recv_hwm), sum(send.send_hwm_bytes, recv.recv_hwm_bytes))
+}
+
+fn join(name: &str, dialler: &Arc<Shared>, key: PeerKey, serial: u64, binder: &Arc<Shared>, at: u64) {
+    let text: Arc<str> = format!("inproc://{name}").into();
+    if !binder.kind.accepts(dialler.kind) {
+        for (one, reason) in [(dialler, Reason::IncompatibleType), (binder, Reason::IncompatibleType)] {
+            one.events.emit(Event::Refused { peer: text.to_string(), phase: Phase::Handshake, reason });
+        }
+        return;
+    }
+    let _ = serial;
+    let place = park(binder, &text, Via::Listener(at));
+    if let Err(reason) = introduce(dialler, binder, key, place) {
+        binder.forget(place, DropReason::PeerGone);
+        for one in [dialler, binder] {
+            one.events.emit(Event::Refused { peer: text.to_string(), phase: Phase::Handshake, reason: reason.clone() });
+        }
+        return;
+    }
+    connect_queues(dialler, key, binder, place);
+    connect_queues(binder, place, dialler, key);
+    exchange_topics(dialler, binder, place);
+    exchange_topics(binder, dialler, key);
+    dialler.welcome(key);
+    binder.welcome(place);
+    dialler.pattern.ready(key);
+    binder.pattern.ready(place);
+    dialler.changed.notify_waiters();
+    binder.changed.notify_waiters();
+}
+
+fn introduce(dialler: &Arc<Shared>, binder: &Arc<Shared>, key: PeerKey, place: PeerKey) -> Result<(), Reason> {
+    let identity = |shared: &Shared| {
+        let usable = shared.kind.announces_identity() && !shared.options.identity.is_empty();
+        usable.then(|| shared.options.identity.clone())
+    };
+    let (from_dialler, from_binder) = (identity(dialler), identity(binder));
+    let newcomer =
+        Newcomer { key: place, identity: from_dialler.as_ref(), chosen: None, socket_type: Some(dialler.kind) };
+    binder.introduce(&newcomer)?;
+    let newcomer = Newcomer { key, identity: from_binder.as_ref(), chosen: None, socket_type: Some(binder.kind) };
+    dialler.introduce(&newcomer)?;
+    for (one, mine, other, theirs) in [(dialler, key, binder, place), (binder, place, dialler, key)] {
+        if let Some(entry) = one.table().get_mut(&mine) {
+            entry.channel = Channel::Direct(Arc::downgrade(other), theirs);
+        }
+    }
+    Ok(())
+}
+
+/// What `sender` queues for `key` goes into the receiver's lane from now on; read messages are reported back.
+fn connect_queues(sender: &Arc<Shared>, key: PeerKey, receiver: &Arc<Shared>, place: PeerKey) {
+    let Some(lane) = receiver.table().get(&place).map(|entry| entry.lane) else { return };
+    let credit: Arc<dyn Credit> = sender.outbound.clone();
+    receiver.inbox.credit_to(lane, credit, key);
+    sender.outbound.redirect(key, receiver.inbox.clone(), lane, marks(sender, receiver));
+}
+
+fn exchange_topics(subscriber: &Arc<Shared>, publisher: &Arc<Shared>, place: PeerKey) {
+    for topic in subscriber.pattern.topics() {
+        let _ = publisher.subscription(place, &topic, true);
+    }
+}
+
+/// One side of a joint is over: the other side loses this peer, or waits for the next bind if it connected.
+pub(crate) fn part(namespace: &Namespace, name: &str, other: &Joint) {
+    let (Some(shared), key) = (other.0.upgrade(), other.1) else { return };
+    let via = shared.table().get(&key).map(|entry| entry.via);
+    match via {
+        Some(Via::Dial(serial)) if shared.life() == Life::Open => {
+            let parking = Arc::new(Inbox::new(0, 0, false));
+            let slot = parking.open_lane(None);
+            let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
+            shared.outbound.repark(key, parking, slot, marks);
+            shared.dismiss(key, &Reason::PeerClosed, true);
+            namespace.connect(name, &shared, key, serial);
+        }
+        Some(_) => shared.dismiss(key, &Reason::PeerClosed, false),
+        None => {}
+    }
+}

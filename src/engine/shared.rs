@@ -1,0 +1,387 @@
+//! What all tasks of one socket share: [`Shared`] — the two sides of its queues, the table of peers, the
+//! pattern, the news — and how a peer is let in and seen off.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use super::events::Events;
+use super::{Inbound, News, Newcomer, Pattern};
+use crate::event::{DropReason, Event, Reason};
+use crate::message::{Frame, Message};
+use crate::options::{Options, SocketType};
+use crate::queue::inbox::{Inbox, Origin};
+use crate::queue::outbound::{Outbound, Road};
+use crate::queue::{Link, PeerKey};
+use crate::wire::Version;
+use crate::wire::command;
+use crate::wire::session::Established;
+
+/// How far a socket's life has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Life {
+    Open,
+    /// Nothing new is accepted; what waits is still written.
+    Draining,
+    /// Everything ends.
+    Over,
+}
+
+/// Where a peer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    Listener(u64),
+    Dial(u64),
+}
+
+/// How news of subscriptions reaches a peer.
+#[derive(Clone)]
+pub(crate) enum Channel {
+    None,
+    Wire(Version),
+    /// A socket of this process and our key there.
+    Direct(Weak<Shared>, PeerKey),
+}
+
+/// One peer in the table.
+pub(crate) struct Entry {
+    pub(crate) lane: PeerKey,
+    pub(crate) name: Arc<str>,
+    pub(crate) via: Via,
+    pub(crate) id: Frame,
+    pub(crate) socket_type: Option<SocketType>,
+    pub(crate) connected: bool,
+    pub(crate) connections: u64,
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) subscriptions: usize,
+    pub(crate) channel: Channel,
+}
+
+/// The common ground of one socket's tasks.
+pub(crate) struct Shared {
+    pub(crate) kind: SocketType,
+    pub(crate) options: Options,
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) pattern: Arc<dyn Pattern>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) life: watch::Sender<Life>,
+    /// Peers came, went or changed their subscriptions.
+    pub(crate) changed: Notify,
+    table: Mutex<HashMap<PeerKey, Entry>>,
+    tasks: Mutex<JoinSet<()>>,
+    runtime: OnceLock<Handle>,
+    serial: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        kind: SocketType,
+        options: Options,
+        queues: (Arc<Outbound>, Arc<Inbox>),
+        pattern: Arc<dyn Pattern>,
+        events: Arc<Events>,
+    ) -> Arc<Shared> {
+        Arc::new(Shared {
+            kind,
+            options,
+            outbound: queues.0,
+            inbox: queues.1,
+            pattern,
+            events,
+            life: watch::Sender::new(Life::Open),
+            changed: Notify::new(),
+            table: Mutex::default(),
+            tasks: Mutex::default(),
+            runtime: OnceLock::new(),
+            serial: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, HashMap<PeerKey, Entry>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no other listener or dialler of this socket has.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        *self.life.borrow()
+    }
+
+    /// Ends when the socket's life has come to `stage`.
+    pub(crate) async fn reached(&self, stage: Life) {
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self.life.subscribe().wait_for(|life| *life >= stage).await;
+    }
+
+    /// Remembers the runtime that the socket's tasks run on. False outside of any runtime.
+    pub(crate) fn enter_runtime(&self) -> bool {
+        match Handle::try_current() {
+            Ok(handle) => {
+                let _ = self.runtime.set(handle);
+                true
+            }
+            Err(_) => self.runtime.get().is_some(),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()
+    }
+
+    /// Starts a task that ends with the socket.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let Some(runtime) = self.runtime.get() else { return };
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, runtime);
+    }
+
+    /// Stops all tasks that still run.
+    pub(crate) fn abort_tasks(&self) {
+        self.tasks().abort_all();
+    }
+
+    /// Waits until all tasks have ended by themselves.
+    pub(crate) async fn join_tasks(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Makes a place for a peer that will be dialled: it may queue messages before it is connected.
+    pub(crate) fn expect_peer(&self, name: &Arc<str>, via: Via) -> PeerKey {
+        let key = self.outbound.add(name.clone(), Road::Wire(None), self.options.queue_before_connect, None);
+        let lane = self.inbox.open_lane(None);
+        self.table().insert(key, Entry::new(lane, name.clone(), via));
+        key
+    }
+
+    /// A handshake is done on a connection to `key` (dialled) or to nobody yet (accepted).
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        known: Option<PeerKey>,
+        arrival: Arrival<'_>,
+        link: Arc<dyn Link>,
+    ) -> Result<PeerKey, Reason> {
+        let key = match known {
+            Some(key) => key,
+            None => {
+                let key = self.outbound.add(arrival.name.clone(), Road::Wire(None), false, None);
+                let lane = self.inbox.open_lane(None);
+                self.table().insert(key, Entry::new(lane, arrival.name.clone(), arrival.via));
+                key
+            }
+        };
+        let version = arrival.peer.version;
+        let newcomer = Newcomer {
+            key,
+            identity: arrival.peer.identity.as_ref(),
+            chosen: arrival.chosen,
+            socket_type: arrival.peer.socket_type,
+        };
+        match self.introduce(&newcomer) {
+            Ok(()) => {
+                self.open_channel(key, version);
+                self.outbound.link(key, link);
+                self.welcome(key);
+                self.pattern.ready(key);
+                self.changed.notify_waiters();
+                Ok(key)
+            }
+            Err(reason) => {
+                if known.is_none() {
+                    self.forget(key, DropReason::PeerGone);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Asks the pattern, and on its consent fills in the table and tells the receiver who will speak.
+    pub(crate) fn introduce(&self, newcomer: &Newcomer<'_>) -> Result<(), Reason> {
+        let id = self.pattern.attach(newcomer)?;
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(&newcomer.key) else { return Err(Reason::Local) };
+        entry.id = id.clone();
+        entry.socket_type = newcomer.socket_type;
+        entry.connected = true;
+        entry.connections += 1;
+        let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
+        self.inbox.announce(entry.lane, Arc::new(origin));
+        let (peer, socket_type) = (entry.name.to_string(), newcomer.socket_type);
+        drop(table);
+        self.events.emit(Event::Connected { peer, id, socket_type });
+        Ok(())
+    }
+
+    /// Sends our subscriptions, and from here on every change. One lock for both, so that a change comes
+    /// either with the first lot or after it.
+    fn open_channel(&self, key: PeerKey, version: Version) {
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(&key) else { return };
+        entry.channel = Channel::Wire(version);
+        let mut bytes = BytesMut::new();
+        for topic in self.pattern.topics() {
+            command::encode_subscribe(&mut bytes, &topic, version);
+        }
+        self.outbound.control(key, &bytes);
+    }
+
+    /// What a new peer gets before anything else.
+    pub(crate) fn welcome(&self, key: PeerKey) {
+        let probe = self.options.probe_router.then(|| Message::from(""));
+        for message in probe.into_iter().chain(self.options.welcome.clone()) {
+            let _ = self.outbound.try_send_to(key, &mut Some(message), false);
+        }
+    }
+
+    /// A connection ended. A dialled peer keeps its place and its queue for the next connection.
+    pub(crate) fn dismiss(&self, key: PeerKey, reason: &Reason, keep: bool) {
+        let unused = self.pattern.detach(key);
+        let Some((peer, lane, was_connected)) = self.table().get_mut(&key).map(|entry| {
+            entry.channel = Channel::None;
+            entry.subscriptions = 0;
+            (entry.name.to_string(), entry.lane, std::mem::replace(&mut entry.connected, false))
+        }) else {
+            return;
+        };
+        self.report_topics(lane, &unused, false);
+        if keep {
+            self.outbound.unlink(key, !self.options.queue_before_connect);
+        } else {
+            let why = if self.life() == Life::Open { DropReason::PeerGone } else { DropReason::Linger };
+            self.forget(key, why);
+        }
+        if was_connected {
+            self.events.emit(Event::Disconnected { peer, reason: reason.clone() });
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Removes a peer's place. What was received stays readable.
+    pub(crate) fn forget(&self, key: PeerKey, why: DropReason) -> u64 {
+        let entry = self.table().remove(&key);
+        let lost = self.outbound.remove(key, why);
+        if let Some(entry) = entry {
+            self.inbox.end_lane(entry.lane);
+        }
+        lost
+    }
+
+    /// Removes a peer's place and what was received from it and not read.
+    pub(crate) fn discard(&self, key: PeerKey, why: DropReason) {
+        if let Some(entry) = self.table().get(&key) {
+            self.inbox.discard_lane(entry.lane);
+        }
+        self.forget(key, why);
+    }
+
+    /// A peer subscribes or cancels.
+    pub(crate) fn subscription(&self, key: PeerKey, topic: &[u8], subscribe: bool) -> Result<(), Reason> {
+        let News { changed, report } = self.pattern.subscription(key, topic, subscribe)?;
+        if !changed && !report {
+            return Ok(());
+        }
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(&key) else { return Ok(()) };
+        let lane = entry.lane;
+        if changed {
+            entry.subscriptions = if subscribe { entry.subscriptions + 1 } else { entry.subscriptions.saturating_sub(1) };
+            if self.events.is_watched() {
+                let (peer, topic) = (entry.name.to_string(), Frame::copy_from_slice(topic));
+                self.events.emit(match subscribe {
+                    true => Event::Subscribed { peer, topic },
+                    false => Event::Unsubscribed { peer, topic },
+                });
+            }
+        }
+        drop(table);
+        if report {
+            self.report_topics(lane, &[topic], subscribe);
+        }
+        if changed {
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Tells the user of an XPUB, in the form of a message.
+    fn report_topics(&self, lane: PeerKey, topics: &[impl AsRef<[u8]>], subscribe: bool) {
+        if self.pattern.inbound() != Inbound::Upstream {
+            return;
+        }
+        for topic in topics {
+            self.inbox.push(lane, Message::from(subscription_message(topic.as_ref(), subscribe)));
+        }
+    }
+
+    /// Tells every connected peer of a change in our own subscriptions.
+    pub(crate) fn announce_subscription(&self, topic: &[u8], subscribe: bool) {
+        let mut direct = Vec::new();
+        for (&key, entry) in self.table().iter() {
+            match &entry.channel {
+                Channel::None => {}
+                Channel::Wire(version) => {
+                    let mut bytes = BytesMut::new();
+                    match subscribe {
+                        true => command::encode_subscribe(&mut bytes, topic, *version),
+                        false => command::encode_cancel(&mut bytes, topic, *version),
+                    }
+                    self.outbound.control(key, &bytes);
+                }
+                Channel::Direct(other, ours) => direct.extend(other.upgrade().map(|other| (other, *ours))),
+            }
+        }
+        // The other socket has a table of its own: not under the lock of ours.
+        for (other, ours) in direct {
+            let _ = other.subscription(ours, topic, subscribe);
+        }
+    }
+}
+
+/// A subscription as an XPUB's user sees it: 1 or 0, then the topic.
+pub(crate) fn subscription_message(topic: &[u8], subscribe: bool) -> Vec<u8> {
+    let mut message = Vec::with_capacity(1 + topic.len());
+    message.push(u8::from(subscribe));
+    message.extend_from_slice(topic);
+    message
+}
+
+/// A peer at the door.
+pub(crate) struct Arrival<'a> {
+    pub(crate) name: &'a Arc<str>,
+    pub(crate) via: Via,
+    pub(crate) peer: &'a Established,
+    pub(crate) chosen: Option<&'a Frame>,
+}
+
+impl Entry {
+    pub(crate) fn new(lane: PeerKey, name: Arc<str>, via: Via) -> Entry {
+        Entry {
+            lane,
+            name,
+            via,
+            id: Frame::EMPTY,
+            socket_type: None,
+            connected: false,
+            connections: 0,
+            round_trip: None,
+            subscriptions: 0,
+            channel: Channel::None,
+        }
+    }
+}

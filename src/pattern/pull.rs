@@ -1,0 +1,49 @@
+//! PULL: messages of all peers, in turn.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::plain::Plain;
+use super::receiver::{Filter, Receiver, SharedReceiver, stream_by_deref};
+use crate::engine::Inbound;
+use crate::error::OptionError;
+use crate::options::{Options, SocketType};
+use crate::socket::Socket;
+
+/// Receives from all of its PUSH peers, one message of each in turn (ZeroMQ's PULL, RFC 30).
+///
+/// Waits when: nothing is there. Drops when: never; at the receive mark it stops reading, and TCP holds the
+/// sender back. Order: per peer, as sent.
+#[derive(Debug)]
+pub struct Pull {
+    receiver: Receiver,
+}
+
+impl Pull {
+    pub(crate) fn from_options(options: Options) -> Result<Pull, OptionError> {
+        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Deliver)) as _;
+        let socket = Socket::assemble(SocketType::Pull, options, pattern);
+        Ok(Pull { receiver: Receiver::new(socket, Filter::All) })
+    }
+
+    /// A receiver that many tasks can use: see [`Receiver::into_shared`].
+    pub fn into_shared(self) -> SharedReceiver {
+        self.receiver.into_shared()
+    }
+}
+
+impl Deref for Pull {
+    type Target = Receiver;
+
+    fn deref(&self) -> &Receiver {
+        &self.receiver
+    }
+}
+
+impl DerefMut for Pull {
+    fn deref_mut(&mut self) -> &mut Receiver {
+        &mut self.receiver
+    }
+}
+
+stream_by_deref!(Pull);

@@ -1,0 +1,36 @@
+//! PUSH: each message to one peer, in turn.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::plain::Plain;
+use super::sender::{Route, Sender};
+use crate::engine::Inbound;
+use crate::error::OptionError;
+use crate::options::{Options, SocketType};
+use crate::socket::Socket;
+
+/// Passes each message to one of its PULL peers, in turn (ZeroMQ's PUSH, RFC 30).
+///
+/// Waits when: no peer has room. Drops when: only by `on_full`. Order: per peer, as sent. Peer gone: on the
+/// connecting side its queue waits for the next connection; on the binding side it is dropped and counted as
+/// `PeerGone`; what the operating system had taken may be lost.
+#[derive(Clone, Debug)]
+pub struct Push {
+    sender: Sender,
+}
+
+impl Push {
+    pub(crate) fn from_options(options: Options) -> Result<Push, OptionError> {
+        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Discard)) as _;
+        Ok(Push { sender: Sender::new(Socket::assemble(SocketType::Push, options, pattern), Route::Balance) })
+    }
+}
+
+impl Deref for Push {
+    type Target = Sender;
+
+    fn deref(&self) -> &Sender {
+        &self.sender
+    }
+}

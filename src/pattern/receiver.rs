@@ -1,0 +1,222 @@
+//! The receiving half of a socket: [`Receiver`], shared or in batches.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::sender::within;
+use super::subscribe::Subscriber;
+use crate::error::{RecvError, TryRecvError};
+use crate::message::Message;
+use crate::queue::inbox::Origin;
+use crate::queue::batch::Batch;
+use crate::queue::reader::Reader;
+use crate::socket::Socket;
+
+/// Which received messages reach the user.
+pub(crate) enum Filter {
+    All,
+    /// Those that the subscriptions match.
+    Topics(Arc<Subscriber>),
+}
+
+/// Receives messages, one peer after the other in turn. One task at a time; see [`Receiver::into_shared`].
+///
+/// PULL and SUB deref to it; DEALER, PAIR, XPUB and XSUB give it by `split`.
+pub struct Receiver {
+    socket: Socket,
+    reader: Reader,
+    filter: Filter,
+}
+
+impl Deref for Receiver {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Receiver").field(&self.socket).finish()
+    }
+}
+
+impl Receiver {
+    pub(crate) fn new(socket: Socket, filter: Filter) -> Receiver {
+        Receiver::with_origins(socket, filter, false)
+    }
+
+    pub(crate) fn with_origins(socket: Socket, filter: Filter, origins: bool) -> Receiver {
+        let reader = Reader::new(socket.inbox().clone(), origins);
+        Receiver { socket, reader, filter }
+    }
+
+    #[inline]
+    fn is_wanted(&self, message: &Message) -> bool {
+        match &self.filter {
+            Filter::All => true,
+            Filter::Topics(subscriber) => subscriber.wants(message.first().map_or(&[], |frame| frame)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn poll_recv_from(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+        loop {
+            match self.reader.poll_next(cx) {
+                Poll::Ready(Ok((origin, message))) if self.is_wanted(&message) => {
+                    return Poll::Ready(Ok((origin, message)));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    pub(crate) fn try_recv_from(&mut self) -> Result<(Option<Arc<Origin>>, Message), TryRecvError> {
+        loop {
+            let (origin, message) = self.reader.try_next()?;
+            if self.is_wanted(&message) {
+                return Ok((origin, message));
+            }
+        }
+    }
+
+    pub(crate) async fn recv_from(&mut self) -> Result<(Option<Arc<Origin>>, Message), RecvError> {
+        let limit = self.socket.options().recv_timeout;
+        within(limit, poll_fn(|cx| self.poll_recv_from(cx))).await.unwrap_or(Err(RecvError::Timeout))
+    }
+
+    /// The next message; waits for one.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Closed` when the socket is closed and everything was read; `Timeout` when the builder's
+    /// `recv_timeout` passes.
+    ///
+    /// # Cancel safety
+    /// Safe: a message is taken only when this returns it.
+    #[inline]
+    pub async fn recv(&mut self) -> Result<Message, RecvError> {
+        self.recv_from().await.map(|(_, message)| message)
+    }
+
+    /// As [`Receiver::recv`], for at most this long.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Safe: a message is taken only when this returns it.
+    pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Message, RecvError> {
+        let next = within(Some(limit), poll_fn(|cx| self.poll_recv_from(cx))).await;
+        next.unwrap_or(Err(RecvError::Timeout)).map(|(_, message)| message)
+    }
+
+    /// A message that is already there.
+    ///
+    /// # Errors
+    /// [`TryRecvError`]: `Empty`, `Closed`.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
+        self.try_recv_from().map(|(_, message)| message)
+    }
+
+    /// Fills `batch` with what is there, up to `max` messages, and lends it out as slices: no copy and no
+    /// reference count per message. Waits until there is at least one. Returns how many there are.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Closed`, `Timeout`.
+    ///
+    /// # Cancel safety
+    /// Safe: messages are taken only when this returns.
+    pub async fn recv_batch(&mut self, batch: &mut Batch, max: usize) -> Result<usize, RecvError> {
+        batch.clear();
+        let limit = self.socket.options().recv_timeout;
+        while batch.is_empty() {
+            let ready = within(limit, poll_fn(|cx| self.reader.poll_ready(cx))).await;
+            ready.unwrap_or(Err(RecvError::Timeout))?;
+            match &self.filter {
+                Filter::All => self.reader.take_runs(max.max(1), |run| batch.push(run)),
+                Filter::Topics(subscriber) => {
+                    self.reader.take_runs(max.max(1), |run| batch.push_matching(run, |topic| subscriber.wants(topic)))
+                }
+            };
+        }
+        Ok(batch.len())
+    }
+
+    /// Turns this receiver into one that many tasks can use: `recv(&self)`, one lock a message.
+    pub fn into_shared(self) -> SharedReceiver {
+        SharedReceiver { socket: self.socket.clone(), receiver: Arc::new(tokio::sync::Mutex::new(self)) }
+    }
+}
+
+impl futures_core::Stream for Receiver {
+    type Item = Result<Message, RecvError>;
+
+    /// Ends when the socket is closed and everything was read.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv_from(cx).map(|next| match next {
+            Ok((_, message)) => Some(Ok(message)),
+            Err(RecvError::Closed) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+}
+
+/// Types that deref to a [`Receiver`] are streams like it.
+macro_rules! stream_by_deref {
+    ($type:ty) => {
+        impl futures_core::Stream for $type {
+            type Item = Result<$crate::Message, $crate::RecvError>;
+
+            fn poll_next(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Self::Item>> {
+                futures_core::Stream::poll_next(std::pin::Pin::new(&mut **self), cx)
+            }
+        }
+    };
+}
+pub(crate) use stream_by_deref;
+
+/// A [`Receiver`] for a pool of workers: each message goes to one of them. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedReceiver {
+    socket: Socket,
+    receiver: Arc<tokio::sync::Mutex<Receiver>>,
+}
+
+impl SharedReceiver {
+    /// The next message; waits for one, first come first served.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Closed`, `Timeout`.
+    ///
+    /// # Cancel safety
+    /// Safe: a message is taken only when this returns it.
+    pub async fn recv(&self) -> Result<Message, RecvError> {
+        self.receiver.lock().await.recv().await
+    }
+}
+
+impl Deref for SharedReceiver {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl fmt::Debug for SharedReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedReceiver").field(&self.socket).finish()
+    }
+}

@@ -1,0 +1,219 @@
+//! REP: requests as values, each answered once to where it came from.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::plain::Plain;
+use super::receiver::{Filter, Receiver};
+use super::router::PeerId;
+use super::sender::{lost, send_error, within};
+use crate::engine::Inbound;
+use crate::error::{OptionError, RecvError, SendError, TryRecvError};
+use crate::event::{DropReason, Event};
+use crate::message::{Frame, Message, Receipt};
+use crate::options::{Options, SocketType};
+use crate::queue::inbox::Origin;
+use crate::queue::outbound::Refused;
+use crate::socket::Socket;
+
+/// Receives requests from all peers in turn; each is answered to its sender (ZeroMQ's REP, RFC 28).
+///
+/// Any number of requests can be open at once. Waits when: nothing is there. Drops when: a request has no
+/// envelope (`Malformed`), or the asker is gone or has no room when the reply is sent (counted).
+#[derive(Debug)]
+pub struct Rep {
+    receiver: Receiver,
+}
+
+impl Rep {
+    pub(crate) fn from_options(options: Options) -> Result<Rep, OptionError> {
+        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Deliver)) as _;
+        let socket = Socket::assemble(SocketType::Rep, options, pattern);
+        Ok(Rep { receiver: Receiver::with_origins(socket, Filter::All, true) })
+    }
+
+    /// The next request; waits for one.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Closed`; `Timeout` when the builder's `recv_timeout` passes.
+    ///
+    /// # Cancel safety
+    /// Safe: a request is taken only when this returns it.
+    pub async fn recv(&mut self) -> Result<Request, RecvError> {
+        loop {
+            let (origin, message) = self.receiver.recv_from().await?;
+            if let Some(request) = self.open(origin, message) {
+                return Ok(request);
+            }
+        }
+    }
+
+    /// As [`Rep::recv`], for at most this long.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Safe: a request is taken only when this returns it.
+    pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Request, RecvError> {
+        within(Some(limit), self.recv()).await.unwrap_or(Err(RecvError::Timeout))
+    }
+
+    /// A request that is already there.
+    ///
+    /// # Errors
+    /// [`TryRecvError`]: `Empty`, `Closed`.
+    pub fn try_recv(&mut self) -> Result<Request, TryRecvError> {
+        loop {
+            let (origin, message) = self.receiver.try_recv_from()?;
+            if let Some(request) = self.open(origin, message) {
+                return Ok(request);
+            }
+        }
+    }
+
+    /// Takes the envelope off; what has none is dropped and counted.
+    fn open(&self, origin: Option<Arc<Origin>>, message: Message) -> Option<Request> {
+        let socket = (*self.receiver).clone();
+        let depth = socket.options().limits.max_envelope;
+        let delimiter = message.iter().take(depth + 1).position(|frame| frame.is_empty());
+        let frames = message.into_frames();
+        let opened = origin.zip(delimiter).and_then(|(origin, at)| {
+            let mut frames = frames.into_iter();
+            let envelope: Vec<Frame> = frames.by_ref().take(at + 1).collect();
+            let body = Message::from_frames(frames)?;
+            Some(Request { body: Some(body), responder: Some(Responder { socket: socket.clone(), origin, envelope }) })
+        });
+        if opened.is_none() {
+            socket.outbound().count_drop(None, DropReason::Malformed, 1);
+        }
+        opened
+    }
+}
+
+impl Deref for Rep {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.receiver
+    }
+}
+
+impl futures_core::Stream for Rep {
+    type Item = Result<Request, RecvError>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.receiver.poll_recv_from(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok((origin, message))) => {
+                    if let Some(request) = self.open(origin, message) {
+                        return Poll::Ready(Some(Ok(request)));
+                    }
+                }
+                Poll::Ready(Err(RecvError::Closed)) => return Poll::Ready(None),
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+}
+
+/// A request to be answered once. Dropped without an answer, it is the event `Unanswered`.
+pub struct Request {
+    body: Option<Message>,
+    responder: Option<Responder>,
+}
+
+impl Request {
+    /// The request's content, without its envelope.
+    pub fn message(&self) -> &Message {
+        static NONE: std::sync::OnceLock<Message> = std::sync::OnceLock::new();
+        // The body leaves only together with `self`.
+        self.body.as_ref().unwrap_or_else(|| NONE.get_or_init(|| Message::from("")))
+    }
+
+    /// Who asks.
+    pub fn peer(&self) -> PeerId {
+        match &self.responder {
+            Some(responder) => PeerId::from(responder.origin.id.clone()),
+            None => PeerId::from(Frame::EMPTY),
+        }
+    }
+
+    /// Answers. Never waits.
+    ///
+    /// # Errors
+    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`.
+    ///
+    /// # Cancel safety
+    /// Safe: it is done when it is first polled.
+    pub async fn reply(self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        let (_, responder) = self.into_parts();
+        responder.reply(message).await
+    }
+
+    /// The content and the right to answer, apart.
+    pub fn into_parts(mut self) -> (Message, Responder) {
+        let body = self.body.take().unwrap_or_else(lost);
+        match self.responder.take() {
+            Some(responder) => (body, responder),
+            // Taken only here and in drop, both with `self` gone.
+            None => unreachable!("a request has its responder"),
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Request").field(&self.body).finish()
+    }
+}
+
+/// The right to answer one request. Dropped, it is the event `Unanswered`.
+pub struct Responder {
+    socket: Socket,
+    origin: Arc<Origin>,
+    envelope: Vec<Frame>,
+}
+
+impl Responder {
+    /// Answers: see [`Request::reply`].
+    ///
+    /// # Errors
+    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`.
+    ///
+    /// # Cancel safety
+    /// Safe: it is done when it is first polled.
+    pub async fn reply(mut self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        let body = message.into();
+        let envelope = std::mem::take(&mut self.envelope);
+        let whole = Message::from_frames(envelope.into_iter().chain(body.clone()));
+        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole.into(), true) {
+            Ok(()) => Ok(Receipt::ACCEPTED),
+            Err(refused) => {
+                if refused == Refused::NoRoute {
+                    self.socket.outbound().count_drop(None, DropReason::PeerGone, 1);
+                }
+                Err(send_error(refused, body))
+            }
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        // An answer takes the envelope.
+        if !self.envelope.is_empty() {
+            self.socket.emit(Event::Unanswered { peer: self.origin.address.to_string() });
+        }
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Responder")
+    }
+}

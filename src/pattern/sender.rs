@@ -1,0 +1,420 @@
+//! The sending half of a socket: [`Sender`], its [`Permit`] and its `Sink`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::publish::Publisher;
+use super::subscribe::Subscriber;
+use crate::error::{SendError, TrySendError};
+use crate::message::{Message, Receipt};
+use crate::queue::PeerKey;
+use crate::queue::outbound::{Outbound, Refused, Wait};
+use crate::queue::waiters::Target;
+use crate::socket::Socket;
+
+/// How a message finds its peers.
+#[derive(Clone)]
+pub(crate) enum Route {
+    /// The next one that has room.
+    Balance,
+    /// All that subscribe to it.
+    Publish(Arc<Publisher>),
+    /// All publishers; messages that are subscriptions are our own.
+    Upstream(Arc<Subscriber>),
+}
+
+/// Sends messages, from any task or thread: `&self`, cheap to clone.
+///
+/// PUSH and PUB deref to it; DEALER, PAIR, XPUB and XSUB give it by `split`. PUSH, DEALER and PAIR pass
+/// messages to their peers in turn, skipping those at their high-water mark, and wait when no peer has room;
+/// PUB and XPUB copy to every subscriber and drop, counted, for those without room; all unless
+/// [`OnFull`](crate::OnFull) says otherwise.
+///
+/// Acceptance means that the message is queued for a peer. ZMTP has no acknowledgement: what the operating
+/// system took when a connection breaks may be lost.
+#[derive(Clone)]
+pub struct Sender {
+    socket: Socket,
+    route: Route,
+}
+
+impl Deref for Sender {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sender").field(&self.socket).finish()
+    }
+}
+
+/// Gives the place in the line back when a send is dropped.
+struct Waiting<'a> {
+    outbound: &'a Outbound,
+    wait: Wait,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.outbound.abandon(&mut self.wait);
+    }
+}
+
+pub(crate) fn send_error(refused: Refused, message: Message) -> SendError<Message> {
+    match refused {
+        Refused::Closed => SendError::Closed(message),
+        Refused::Full => SendError::Timeout(message),
+        Refused::NoRoute => SendError::NoRoute(message),
+    }
+}
+
+pub(crate) fn try_send_error(refused: Refused, message: Message) -> TrySendError<Message> {
+    match refused {
+        Refused::Closed => TrySendError::Closed(message),
+        Refused::Full => TrySendError::Full(message),
+        Refused::NoRoute => TrySendError::NoRoute(message),
+    }
+}
+
+/// Sends one message to `target`, waiting in line; what every waiting send is made of.
+///
+/// `message` still holds the message when this is dropped or refused, and is empty once it is accepted.
+pub(crate) async fn send_to(socket: &Socket, target: Target, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
+    let outbound = &**socket.outbound();
+    let mut waiting = Waiting { outbound, wait: Wait::default() };
+    poll_fn(|cx| outbound.poll_send(cx, &mut waiting.wait, target, message, turnaround)).await
+}
+
+/// Runs `work` for at most `limit`.
+pub(crate) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(socket: Socket, route: Route) -> Sender {
+        Sender { socket, route }
+    }
+
+    fn outbound(&self) -> &Outbound {
+        self.socket.outbound()
+    }
+
+    /// Sends a message; waits while no peer has room (where the type waits at all).
+    ///
+    /// # Errors
+    /// [`SendError`], with the message: `Closed`; `Timeout` when the builder's `send_timeout` passes.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is done, nothing was sent. To keep the message, use [`Sender::reserve`].
+    pub async fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        self.send_within(message.into(), self.socket.options().send_timeout).await
+    }
+
+    /// As [`Sender::send`], for at most this long.
+    ///
+    /// # Errors
+    /// [`SendError`], with the message: `Timeout` when no peer had room in time, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is done, nothing was sent.
+    pub async fn send_timeout(&self, message: impl Into<Message>, limit: Duration) -> Result<Receipt, SendError<Message>> {
+        self.send_within(message.into(), Some(limit)).await
+    }
+
+    async fn send_within(&self, message: Message, limit: Option<Duration>) -> Result<Receipt, SendError<Message>> {
+        let mut message = Some(message);
+        if self.outbound().takes_toll() {
+            // Others must run, too: the tasks that write and read for us among them. Before the message is
+            // accepted, so that dropping this future here sends nothing.
+            tokio::task::coop::consume_budget().await;
+        }
+        // A send that does not wait costs neither timer nor a place in the line.
+        match self.attempt(&mut message) {
+            Ok(()) => return Ok(Receipt::ACCEPTED),
+            Err(Refused::Full) => {}
+            Err(refused) => return Err(fail(refused, message)),
+        }
+        match within(limit, self.wait_and_send(&mut message)).await {
+            Some(Ok(())) => Ok(Receipt::ACCEPTED),
+            Some(Err(refused)) => Err(fail(refused, message)),
+            None => Err(fail(Refused::Full, message)),
+        }
+    }
+
+    async fn wait_and_send(&self, message: &mut Option<Message>) -> Result<(), Refused> {
+        match &self.route {
+            Route::Balance => send_to(&self.socket, Target::Any, message, false).await,
+            Route::Publish(publisher) => {
+                let outbound = self.outbound();
+                let mut waiting = Waiting { outbound, wait: Wait::default() };
+                poll_fn(|cx| publisher.poll_publish(cx, &mut waiting.wait, message)).await
+            }
+            Route::Upstream(_) => self.attempt(message),
+        }
+    }
+
+    #[inline]
+    fn attempt(&self, message: &mut Option<Message>) -> Result<(), Refused> {
+        match &self.route {
+            Route::Balance => self.outbound().try_send(message, false),
+            Route::Publish(publisher) => publisher.try_publish(message),
+            Route::Upstream(subscriber) => subscriber.send_upstream(&self.socket, message),
+        }
+    }
+
+    /// Sends a message if that needs no waiting.
+    ///
+    /// # Errors
+    /// [`TrySendError`], with the message: `Full` where [`Sender::send`] would wait, `Closed`.
+    #[inline]
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<Receipt, TrySendError<Message>> {
+        let mut message = Some(message.into());
+        match self.attempt(&mut message) {
+            Ok(()) => Ok(Receipt::ACCEPTED),
+            Err(refused) => Err(try_send_error(refused, message.unwrap_or_else(lost))),
+        }
+    }
+
+    /// Waits for room for one message and sets it aside: the right tool inside `select!`. A publisher's permit
+    /// is there at once, since a publisher does not wait for one peer.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropped, the room is free again.
+    pub async fn reserve(&self) -> Result<Permit<'_>, SendError<()>> {
+        if !matches!(self.route, Route::Balance) {
+            return Ok(Permit { sender: self, key: None });
+        }
+        let outbound = self.outbound();
+        let mut waiting = Waiting { outbound, wait: Wait::default() };
+        match poll_fn(|cx| outbound.poll_reserve(cx, &mut waiting.wait)).await {
+            Ok(key) => Ok(Permit { sender: self, key: Some(key) }),
+            Err(_) => Err(SendError::Closed(())),
+        }
+    }
+
+    /// Sets room aside for one message if that needs no waiting.
+    ///
+    /// # Errors
+    /// [`TrySendError`]: `Full`, `Closed`.
+    pub fn try_reserve(&self) -> Result<Permit<'_>, TrySendError<()>> {
+        if !matches!(self.route, Route::Balance) {
+            return Ok(Permit { sender: self, key: None });
+        }
+        match self.outbound().try_reserve() {
+            Ok(key) => Ok(Permit { sender: self, key: Some(key) }),
+            Err(Refused::Closed) => Err(TrySendError::Closed(())),
+            Err(_) => Err(TrySendError::Full(())),
+        }
+    }
+
+    /// Sends all messages in order. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`SendAllError`]: how many went, and the rest.
+    ///
+    /// # Cancel safety
+    /// Not safe to lose count: dropped, a first part of the messages was sent and the rest is gone with the
+    /// future. Send one by one where that matters.
+    pub async fn send_all<M: Into<Message>>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendAllError> {
+        let mut messages = messages.into_iter();
+        let mut sent = 0;
+        while let Some(message) = messages.next() {
+            match self.send(message).await {
+                Ok(_) => sent += 1,
+                Err(error) => {
+                    let reason = match &error {
+                        SendError::Timeout(_) => SendError::Timeout(()),
+                        _ => SendError::Closed(()),
+                    };
+                    let rest = std::iter::once(error.into_inner()).chain(messages.map(Into::into)).collect();
+                    return Err(SendAllError { sent, rest, reason });
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Waits until everything accepted so far for connected peers is with the operating system. Delivery needs
+    /// no flush; this is for those who want to know.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only hurries what would happen anyway.
+    pub async fn flush(&self) -> Result<(), SendError<()>> {
+        let outbound = self.outbound();
+        outbound.write_ready();
+        poll_fn(|cx| outbound.poll_drained(cx, true)).await;
+        Ok(())
+    }
+
+    /// XSUB's subscriptions, which are part of what it sends.
+    pub(super) fn change_subscription(&self, prefix: &[u8], subscribe: bool) -> Result<(), SendError<()>> {
+        if !self.socket.is_open() {
+            return Err(SendError::Closed(()));
+        }
+        match (&self.route, subscribe) {
+            (Route::Upstream(subscriber), true) => subscriber.subscribe(&self.socket, prefix),
+            (Route::Upstream(subscriber), false) => subscriber.unsubscribe(&self.socket, prefix),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// This sender as a `Sink` of messages.
+    pub fn sink(&self) -> MessageSink {
+        MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default() }
+    }
+}
+
+fn fail(refused: Refused, message: Option<Message>) -> SendError<Message> {
+    send_error(refused, message.unwrap_or_else(lost))
+}
+
+/// A refusal always leaves the message where it was; this stands for the defect that it did not.
+#[cold]
+pub(crate) fn lost() -> Message {
+    debug_assert!(false, "a refused send kept its message");
+    Message::from("")
+}
+
+/// Why [`Sender::send_all`] stopped.
+#[derive(Debug)]
+pub struct SendAllError {
+    /// Messages that were sent.
+    pub sent: usize,
+    /// Those that were not, in order.
+    pub rest: Vec<Message>,
+    /// What stopped it.
+    pub reason: SendError<()>,
+}
+
+impl fmt::Display for SendAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} after {} messages, {} are left", self.reason, self.sent, self.rest.len())
+    }
+}
+
+impl std::error::Error for SendAllError {}
+
+/// Room for one message: sending it cannot fail or wait. Dropped, the room is free again.
+#[must_use = "dropping a permit gives its room back"]
+pub struct Permit<'a> {
+    sender: &'a Sender,
+    key: Option<PeerKey>,
+}
+
+impl Permit<'_> {
+    /// Sends the message. If its peer has left since, it counts as dropped (`PeerGone`), as if it had been
+    /// queued for that peer.
+    pub fn send(mut self, message: impl Into<Message>) -> Receipt {
+        match self.key.take() {
+            Some(key) => self.sender.outbound().redeem(key, message.into()),
+            None => drop(self.sender.try_send(message)),
+        }
+        Receipt::ACCEPTED
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.sender.outbound().release(key);
+        }
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// A [`Sender`] as a `Sink`; made by [`Sender::sink`].
+///
+/// It holds at most one message that no peer has taken yet.
+pub struct MessageSink {
+    sender: Sender,
+    waiting: VecDeque<Message>,
+    wait: Wait,
+}
+
+impl MessageSink {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<Message>>> {
+        while let Some(message) = self.waiting.pop_front() {
+            let mut message = Some(message);
+            let sent = match &self.sender.route {
+                Route::Balance => {
+                    let outbound = self.sender.socket.outbound().clone();
+                    outbound.poll_send(cx, &mut self.wait, Target::Any, &mut message, false)
+                }
+                Route::Publish(publisher) => publisher.poll_publish(cx, &mut self.wait, &mut message),
+                Route::Upstream(_) => Poll::Ready(self.sender.attempt(&mut message)),
+            };
+            match sent {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(refused)) => return Poll::Ready(Err(fail(refused, message))),
+                Poll::Pending => {
+                    self.waiting.extend(message);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for MessageSink {
+    fn drop(&mut self) {
+        self.sender.outbound().abandon(&mut self.wait);
+    }
+}
+
+impl fmt::Debug for MessageSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MessageSink")
+    }
+}
+
+impl futures_sink::Sink<Message> for MessageSink {
+    type Error = SendError<Message>;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.get_mut().poll_waiting(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Self::Error> {
+        self.get_mut().waiting.push_back(message);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let sink = self.get_mut();
+        if sink.poll_waiting(cx)?.is_pending() {
+            return Poll::Pending;
+        }
+        sink.sender.outbound().write_ready();
+        sink.sender.outbound().poll_drained(cx, true).map(Ok)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.poll_flush(cx)
+    }
+}

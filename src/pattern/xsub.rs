@@ -1,0 +1,43 @@
+//! XSUB: SUB without a filter of its own, which can also send upstream.
+
+use std::ops::{Deref, DerefMut};
+
+use super::dealer::duplex;
+use super::receiver::{Filter, Receiver, stream_by_deref};
+use super::sender::{Route, Sender};
+use super::subscribe::assemble;
+use crate::error::{OptionError, SendError};
+use crate::options::{Options, SocketType};
+
+duplex! {
+    /// Subscribes like SUB, by `subscribe` or by sending byte 1 (subscribe) or 0 (cancel) and the topic; any
+    /// other message goes upstream to all publishers (an XPUB receives it, a PUB drops it) (ZeroMQ's XSUB, RFC 29).
+    ///
+    /// Drops when: a publisher is at its high-water mark (counted for it). It does not filter what it receives.
+    XSub
+}
+
+impl XSub {
+    pub(crate) fn from_options(options: Options) -> Result<XSub, OptionError> {
+        let (socket, subscriber) = assemble(SocketType::XSub, options);
+        let sender = Sender::new(socket.clone(), Route::Upstream(subscriber));
+        Ok(XSub { sender, receiver: Receiver::new(socket, Filter::All) })
+    }
+
+    /// Wants messages whose first frame starts with `prefix`; the empty prefix is everything. Counted: two of
+    /// one need two cancels.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub fn subscribe(&self, prefix: impl AsRef<[u8]>) -> Result<(), SendError<()>> {
+        self.sender.change_subscription(prefix.as_ref(), true)
+    }
+
+    /// Takes one subscribe back. One that never was is no error.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub fn unsubscribe(&self, prefix: impl AsRef<[u8]>) -> Result<(), SendError<()>> {
+        self.sender.change_subscription(prefix.as_ref(), false)
+    }
+}
