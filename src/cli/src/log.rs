@@ -116,10 +116,6 @@ pub(crate) fn warn(text: impl AsRef<str>) {
     line(Level::Warn, text.as_ref(), Map::new());
 }
 
-pub(crate) fn info(text: impl AsRef<str>) {
-    line(Level::Info, text.as_ref(), Map::new());
-}
-
 /// One line with fields. As text the fields are not shown: `text` says it all.
 pub(crate) fn line(level: Level, text: &str, fields: Map<String, Value>) {
     let settings = SETTINGS.get().unwrap_or(&DEFAULT);

@@ -4,12 +4,29 @@
 //! neighbours do it. stdout carries data only; `log` is the one way to stderr.
 
 mod args;
+mod bench;
 mod config;
+mod drive;
+mod ends;
 mod examples;
 mod exit;
 mod formats;
+mod input;
 mod log;
+mod output;
+mod ping;
+mod proxy;
+mod run;
+mod secrets;
+mod session;
+mod setup;
+mod signals;
+mod sink;
+mod source;
+mod stats;
 mod units;
+mod watch;
+mod zmtp;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -51,8 +68,8 @@ fn try_parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     if matches!(cli.command, Command::External(_)) {
         return Ok(cli);
     }
-    let args = config::extend(args, path, &command, &matches)
-        .map_err(|why| command.error(ErrorKind::InvalidValue, why))?;
+    let args =
+        config::extend(args, path, &command, &matches).map_err(|why| command.error(ErrorKind::InvalidValue, why))?;
     Cli::from_arg_matches(&command.try_get_matches_from_mut(args)?)
 }
 
@@ -83,9 +100,35 @@ fn start(cli: Cli) -> Result<i32, Failure> {
     let settings =
         log::settings(global.log_format, global.color, global.quiet, global.verbose).map_err(Failure::usage)?;
     log::init(settings);
-    match cli.command {
+    if let Command::External(args) = &cli.command {
+        return Err(run_external(args));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    let result = runtime.block_on(dispatch(cli.command));
+    // A write to a stdout that nobody reads must not hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(command: Command) -> Result<i32, Failure> {
+    match command {
+        Command::Push(args) => run::push(args).await,
+        Command::Pull(args) => run::pull(args).await,
+        Command::Pub(args) => run::publish(args).await,
+        Command::Sub(args) => run::sub(args).await,
+        Command::Req(args) => run::req(args).await,
+        Command::Rep(args) => run::rep(args).await,
+        Command::Dealer(args) => run::dealer(args).await,
+        Command::Router(args) => run::router(args).await,
+        Command::Xpub(args) => run::xpub(args).await,
+        Command::Xsub(args) => run::xsub(args).await,
+        Command::Pair(args) => run::pair(args).await,
+        Command::Bench(args) => bench::run(args).await,
+        Command::BenchPeer(args) => bench::far_process(args).await,
+        Command::Proxy(args) => proxy::run(args).await,
+        Command::Ping(args) => ping::run(args).await,
+        Command::Drive(args) => drive::run(args).await,
         Command::External(args) => Err(run_external(&args)),
-        _ => Ok(0),
     }
 }
 

@@ -29,6 +29,20 @@ pub(super) fn read(input: &mut impl BufRead) -> Result<Option<Message>, ParseErr
     Ok(Message::from_frames(frames))
 }
 
+/// True when `bytes` starts with a whole record.
+pub(super) fn is_complete(bytes: &[u8]) -> bool {
+    fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {
+        bytes.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number), rest))
+    }
+    let Some((count, mut rest)) = number(bytes) else { return false };
+    for _ in 0..count {
+        let Some((length, after)) = number(rest) else { return false };
+        let Some(after) = after.get(length as usize..) else { return false };
+        rest = after;
+    }
+    true
+}
+
 fn read_frame(input: &mut impl BufRead, room: u64) -> Result<Frame, ParseError> {
     let length = u64::from(read_u32(input, "a frame length")?);
     if length > room {

@@ -13,7 +13,7 @@ mod text;
 mod tests;
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use ginnel::{Frame, Message};
 
@@ -58,18 +58,28 @@ impl fmt::Display for ReadError {
 
 /// Cuts messages out of a stream of bytes.
 pub(crate) struct Reader<R> {
-    input: R,
+    input: BufReader<R>,
     format: Format,
     delimiter: u8,
     records: u64,
     buffer: Vec<u8>,
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: Read> Reader<R> {
     /// `null`: records of `text` and `quoted` end in NUL instead of LF.
     pub(crate) fn new(input: R, format: Format, null: bool) -> Reader<R> {
         let delimiter = if null && matches!(format, Format::Text | Format::Quoted) { 0 } else { b'\n' };
+        let input = BufReader::with_capacity(64 * 1024, input);
         Reader { input, format, delimiter, records: 0, buffer: Vec::new() }
+    }
+
+    /// True when the next record is in memory already, so that [`next`](Reader::next) does not block.
+    pub(crate) fn has_buffered(&self) -> bool {
+        match self.format {
+            Format::Framed => framed::is_complete(self.input.buffer()),
+            Format::Raw => false,
+            _ => self.input.buffer().contains(&self.delimiter),
+        }
     }
 
     /// The next record; `None` at the end of the stream. Blocks as the stream does.

@@ -19,7 +19,9 @@ impl Arbitrary for Messages {
 
 fn arbitrary_frames(g: &mut Gen) -> Vec<Frame> {
     let count = 1 + usize::arbitrary(g) % 4;
-    (0..count).map(|_| if bool::arbitrary(g) { Vec::arbitrary(g) } else { String::arbitrary(g).into_bytes() }.into()).collect()
+    (0..count)
+        .map(|_| if bool::arbitrary(g) { Vec::arbitrary(g) } else { String::arbitrary(g).into_bytes() }.into())
+        .collect()
 }
 
 fn write(format: Format, null: bool, messages: &[Message]) -> Vec<u8> {
@@ -86,8 +88,11 @@ fn an_envelope_says_where_from() {
     let mut writer = Writer::new(Format::Envelope, false, false);
     writer.write(&mut out, &Message::from("x"), Some(&[0, 0xab]));
     writer.write(&mut out, &Message::from("y"), None);
-    let lines: Vec<serde_json::Value> =
-        out.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).expect("JSON")).collect();
+    let lines: Vec<serde_json::Value> = out
+        .split(|&b| b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).expect("JSON"))
+        .collect();
     assert_eq!(lines[0]["seq"], 1);
     assert_eq!(lines[0]["peer"], "00ab");
     assert_eq!(lines[1]["seq"], 2);
