@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -11,8 +12,6 @@ use crate::examples;
 use crate::formats::Format;
 use crate::log::{Color, LogFormat};
 use crate::units::{self, Backoff, ByteString, Heartbeat, Wait};
-
-use std::time::Duration;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nzmtp 3.1\nfeatures: tcp ipc inproc null plain");
 
@@ -471,5 +470,6 @@ pub(crate) struct PingArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DriveArgs {
     /// A JSON object, or @FILE
-    pub(crate) config: String,
+    #[arg(value_name = "CONFIG")]
+    pub(crate) socket: String,
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: DriveArgs) -> Result<i32, Failure> {
 }
 
 async fn drive(args: DriveArgs) -> Result<i32, Failure> {
-    let text = config::load(&args.config).map_err(Failure::usage)?;
+    let text = config::load(&args.socket).map_err(Failure::usage)?;
     let config = config::parse(&text).map_err(Failure::usage)?;
     let stop = Stop::listen().map_err(Failure::failed)?;
     let output = Output::stdout().map_err(Failure::failed)?;

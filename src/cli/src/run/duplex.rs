@@ -9,7 +9,7 @@ use ginnel::{Dealer, Pair, RecvError, Router, Socket, SocketType};
 use tokio::sync::Notify;
 
 use super::{send, step};
-use crate::args::{DuplexArgs, SocketArgs, SourceArgs};
+use crate::args::{DuplexArgs, SocketArgs};
 use crate::ends::{self, Receive, Received, Send};
 use crate::exit::{self, Failure};
 use crate::session::Session;
@@ -18,38 +18,41 @@ use crate::sink::Printer;
 use crate::source::Source;
 
 pub(crate) async fn dealer(args: DuplexArgs) -> Result<i32, Failure> {
+    let source = Source::open(&args.socket, &args.source, None)?;
     let socket = configure(Dealer::builder(), &args.socket)?.build().map_err(Failure::usage)?;
     let session = Session::open(&socket, SocketType::Dealer, &args.socket).await?;
     let (sender, mut receiver) = socket.split();
-    duplex(session, &sender, &mut receiver, &args, false).await
+    duplex(session, &sender, &mut receiver, (&args, source), false).await
 }
 
 pub(crate) async fn pair(args: DuplexArgs) -> Result<i32, Failure> {
+    let source = Source::open(&args.socket, &args.source, None)?;
     let socket = configure(Pair::builder(), &args.socket)?.build().map_err(Failure::usage)?;
     let session = Session::open(&socket, SocketType::Pair, &args.socket).await?;
     let (sender, mut receiver) = socket.split();
-    duplex(session, &sender, &mut receiver, &args, false).await
+    duplex(session, &sender, &mut receiver, (&args, source), false).await
 }
 
 pub(crate) async fn router(args: DuplexArgs) -> Result<i32, Failure> {
+    let source = Source::open(&args.socket, &args.source, None)?;
     let socket = configure(Router::builder(), &args.socket)?.build().map_err(Failure::usage)?;
     let session = Session::open(&socket, SocketType::Router, &args.socket).await?;
     let (sender, mut receiver) = socket.split();
-    duplex(session, &sender, &mut receiver, &args, true).await
+    duplex(session, &sender, &mut receiver, (&args, source), true).await
 }
 
 async fn duplex<S: Send + std::ops::Deref<Target = Socket>>(
     session: Session,
     sender: &S,
     receiver: &mut impl Receive,
-    args: &DuplexArgs,
+    (args, source): (&DuplexArgs, Source),
     addressed: bool,
 ) -> Result<i32, Failure> {
     let quota = Quota::new(args.socket.count);
     let mut printer = Printer::new(&args.socket, &session.output);
     let end = session.run(async {
         tokio::select! {
-            result = send_all(sender, &args.socket, &args.source, &quota, addressed) => result,
+            result = send_all(sender, &args.socket, source, &quota, addressed) => result,
             result = receive_all(receiver, &args.socket, &quota, &mut printer) => result,
             () = quota.used_up() => Ok(()),
         }
@@ -90,11 +93,10 @@ impl Quota {
 async fn send_all<S: Send + std::ops::Deref<Target = Socket>>(
     sender: &S,
     args: &SocketArgs,
-    source: &SourceArgs,
+    mut source: Source,
     quota: &Quota,
     addressed: bool,
 ) -> Result<(), Failure> {
-    let mut source = Source::open(args, source, None)?;
     let mut sent_any = false;
     while let Some(message) = source.next().await? {
         if addressed && ends::split_id(&message).is_none() {

@@ -12,15 +12,15 @@ use crate::sink::{Exec, Printer};
 use crate::source::Source;
 
 pub(crate) async fn req(args: ReqArgs) -> Result<i32, Failure> {
+    let source = Source::open(&args.socket, &args.source, None)?;
     let socket = configure(Req::builder(), &args.socket)?.build().map_err(Failure::usage)?;
     let session = Session::open(&socket, SocketType::Req, &args.socket).await?;
     let mut printer = Printer::new(&args.socket, &session.output);
-    let end = session.run(request_all(&socket, &args, &mut printer)).await;
+    let end = session.run(request_all(&socket, &args, source, &mut printer)).await;
     session.finish(end).await
 }
 
-async fn request_all(socket: &Req, args: &ReqArgs, printer: &mut Printer) -> Result<(), Failure> {
-    let mut source = Source::open(&args.socket, &args.source, None)?;
+async fn request_all(socket: &Req, args: &ReqArgs, mut source: Source, printer: &mut Printer) -> Result<(), Failure> {
     let mut replies = 0;
     while args.socket.count == 0 || replies < args.socket.count {
         let Some(message) = source.next().await? else { return Ok(()) };

@@ -8,10 +8,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-pub const LOOPBACK: &str = "tcp://127.0.0.1:*";
+pub(crate) const LOOPBACK: &str = "tcp://127.0.0.1:*";
 
 /// A running command.
-pub struct Ginnel {
+pub(crate) struct Ginnel {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<BufReader<ChildStdout>>,
@@ -21,50 +21,50 @@ pub struct Ginnel {
 
 /// A command that has ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("text on stdout")
     }
 
     /// What it said on stderr must be empty of errors and its code 0.
-    pub fn expect_ok(self) -> Ended {
+    pub(crate) fn expect_ok(self) -> Ended {
         assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
         self
     }
 }
 
-pub fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ginnel"));
     command.env_remove("GINNEL_LOG").env_remove("NO_COLOR");
     command
 }
 
 /// Runs to the end without input.
-pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ended {
+pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ended {
     run_with(args, b"")
 }
 
 /// Runs to the end with this input.
-pub fn run_with<S: AsRef<std::ffi::OsStr>>(args: &[S], input: &[u8]) -> Ended {
+pub(crate) fn run_with<S: AsRef<std::ffi::OsStr>>(args: &[S], input: &[u8]) -> Ended {
     let mut ginnel = Ginnel::start(args);
     ginnel.feed(input);
     ginnel.end()
 }
 
 impl Ginnel {
-    pub fn start<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ginnel {
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ginnel {
         let mut command = binary();
         command.args(args);
         Ginnel::spawn(command)
     }
 
-    pub fn spawn(mut command: Command) -> Ginnel {
+    pub(crate) fn spawn(mut command: Command) -> Ginnel {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -89,26 +89,26 @@ impl Ginnel {
         Ginnel { child, stdin, stdout, bound, stderr: Some(stderr) }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The next endpoint that it has bound.
-    pub fn bound(&self) -> String {
+    pub(crate) fn bound(&self) -> String {
         self.bound.recv().expect("it binds before it ends")
     }
 
-    pub fn write(&mut self, input: &[u8]) {
+    pub(crate) fn write(&mut self, input: &[u8]) {
         // A command that ended early does not need the rest.
         let _ = self.stdin.as_mut().expect("stdin is open").write_all(input);
     }
 
-    pub fn close_stdin(&mut self) {
+    pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
     /// All input, from a thread so that full pipes do not matter.
-    pub fn feed(&mut self, input: &[u8]) {
+    pub(crate) fn feed(&mut self, input: &[u8]) {
         let mut stdin = self.stdin.take().expect("stdin is open");
         let input = input.to_vec();
         std::thread::spawn(move || {
@@ -117,19 +117,19 @@ impl Ginnel {
     }
 
     /// One line of stdout, without its end.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         let read = self.stdout.as_mut().expect("stdout is open").read_line(&mut line).expect("text on stdout");
         assert!(read > 0, "stdout ended: {}", self.stderr_so_far());
         line.trim_end_matches('\n').to_owned()
     }
 
-    pub fn close_stdout(&mut self) {
+    pub(crate) fn close_stdout(&mut self) {
         self.stdout = None;
     }
 
     /// Sends a signal by name, such as TERM.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()));
     }
@@ -140,7 +140,7 @@ impl Ginnel {
     }
 
     /// Closes stdin and waits for the end.
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         self.stdin = None;
         let mut stdout = Vec::new();
         if let Some(pipe) = &mut self.stdout {
@@ -160,16 +160,16 @@ impl Drop for Ginnel {
 }
 
 /// A directory of its own for one test, removed at the end.
-pub struct Directory(std::path::PathBuf);
+pub(crate) struct Directory(std::path::PathBuf);
 
 impl Directory {
-    pub fn new(name: &str) -> Directory {
+    pub(crate) fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("ginnel-cli-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory for temporary files");
         Directory(path)
     }
 
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().expect("a text path").to_owned()
     }
 }
