@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
 
-use super::shared::Shared;
 use super::Inbound;
+use super::shared::Shared;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::queue::lease::Work;
 use crate::queue::{Link, PeerKey};

@@ -87,6 +87,9 @@ pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<O
 }
 
 /// `work`, unless `refusal` comes first.
-pub(crate) async fn race<T, E>(work: impl Future<Output = Result<T, E>>, refusal: impl Future<Output = E>) -> Result<T, E> {
+pub(crate) async fn race<T, E>(
+    work: impl Future<Output = Result<T, E>>,
+    refusal: impl Future<Output = E>,
+) -> Result<T, E> {
     either(work, async { Err(refusal.await) }).await
 }

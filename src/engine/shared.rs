@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::events::Events;
-use super::{Inbound, News, Newcomer, Pattern};
+use super::{Inbound, Newcomer, News, Pattern};
 use crate::event::{DropReason, Event, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
@@ -300,7 +300,8 @@ impl Shared {
         let Some(entry) = table.get_mut(&key) else { return Ok(()) };
         let lane = entry.lane;
         if changed {
-            entry.subscriptions = if subscribe { entry.subscriptions + 1 } else { entry.subscriptions.saturating_sub(1) };
+            entry.subscriptions =
+                if subscribe { entry.subscriptions + 1 } else { entry.subscriptions.saturating_sub(1) };
             if self.events.is_watched() {
                 let (peer, topic) = (entry.name.to_string(), Frame::copy_from_slice(topic));
                 self.events.emit(match subscribe {

@@ -8,12 +8,45 @@ use crate::options::{FlushPolicy, Keepalive, OnFull};
 
 /// What can be set by name, as an error lists it.
 const NAMES: &[&str] = &[
-    "backlog", "conflate", "connect_timeout", "flush_policy", "handshake_timeout", "heartbeat", "heartbeat_ttl",
-    "hwm", "identity", "ipc_mode", "ipv6", "keepalive", "linger", "max_command", "max_connections", "max_envelope",
-    "max_frame", "max_frames_per_message", "max_handshake_bytes", "max_message", "max_metadata",
-    "max_pending_handshakes", "max_subscription_bytes", "max_subscriptions", "max_topic", "on_full",
-    "queue_before_connect", "reconnect", "reconnect_stop", "recv_buffer", "recv_hwm", "recv_hwm_bytes",
-    "recv_timeout", "send_buffer", "send_hwm", "send_hwm_bytes", "send_timeout", "tos", "zmtp2",
+    "backlog",
+    "conflate",
+    "connect_timeout",
+    "flush_policy",
+    "handshake_timeout",
+    "heartbeat",
+    "heartbeat_ttl",
+    "hwm",
+    "identity",
+    "ipc_mode",
+    "ipv6",
+    "keepalive",
+    "linger",
+    "max_command",
+    "max_connections",
+    "max_envelope",
+    "max_frame",
+    "max_frames_per_message",
+    "max_handshake_bytes",
+    "max_message",
+    "max_metadata",
+    "max_pending_handshakes",
+    "max_subscription_bytes",
+    "max_subscriptions",
+    "max_topic",
+    "on_full",
+    "queue_before_connect",
+    "reconnect",
+    "reconnect_stop",
+    "recv_buffer",
+    "recv_hwm",
+    "recv_hwm_bytes",
+    "recv_timeout",
+    "send_buffer",
+    "send_hwm",
+    "send_hwm_bytes",
+    "send_timeout",
+    "tos",
+    "zmtp2",
 ];
 
 /// Sets the option called `name`.
@@ -82,9 +115,8 @@ const ON_FULL: [(&str, OnFull); 4] = [
 ];
 
 /// Longest suffixes first, so that `Ki` is not read as `k` and a rest.
-const SIZES: [(&str, u64); 7] = [
-    ("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("k", 1000), ("M", 1_000_000), ("G", 1_000_000_000), ("", 1),
-];
+const SIZES: [(&str, u64); 7] =
+    [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("k", 1000), ("M", 1_000_000), ("G", 1_000_000_000), ("", 1)];
 
 const DURATIONS: [(&str, f64); 5] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)];
 

@@ -12,8 +12,8 @@ use super::sender::within;
 use super::subscribe::Subscriber;
 use crate::error::{RecvError, TryRecvError};
 use crate::message::Message;
-use crate::queue::inbox::Origin;
 use crate::queue::batch::Batch;
+use crate::queue::inbox::Origin;
 use crate::queue::reader::Reader;
 use crate::socket::Socket;
 
@@ -66,7 +66,10 @@ impl Receiver {
     }
 
     #[inline]
-    pub(crate) fn poll_recv_from(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+    pub(crate) fn poll_recv_from(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
         loop {
             match self.reader.poll_next(cx) {
                 Poll::Ready(Ok((origin, message))) if self.is_wanted(&message) => {

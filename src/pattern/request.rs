@@ -31,7 +31,10 @@ enum Stage {
     /// Waits for a peer that can take it.
     Queued,
     /// With this peer, as its so-manieth request of this connection.
-    Sent { peer: PeerKey, number: u64 },
+    Sent {
+        peer: PeerKey,
+        number: u64,
+    },
     Done(Result<Message, RequestError>),
 }
 
@@ -217,7 +220,8 @@ impl Calls {
             None => current,
         };
         let call = id.and_then(|id| Some((id, state.calls.get_mut(&id)?)));
-        let Some((id, call)) = call.filter(|(_, call)| matches!(call.stage, Stage::Sent { peer, .. } if peer == origin.peer))
+        let Some((id, call)) =
+            call.filter(|(_, call)| matches!(call.stage, Stage::Sent { peer, .. } if peer == origin.peer))
         else {
             return self.outbound.count_drop(None, DropReason::Late, 1);
         };

@@ -89,7 +89,12 @@ pub(crate) fn try_send_error(refused: Refused, message: Message) -> TrySendError
 /// Sends one message to `target`, waiting in line; what every waiting send is made of.
 ///
 /// `message` still holds the message when this is dropped or refused, and is empty once it is accepted.
-pub(crate) async fn send_to(socket: &Socket, target: Target, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
+pub(crate) async fn send_to(
+    socket: &Socket,
+    target: Target,
+    message: &mut Option<Message>,
+    turnaround: bool,
+) -> Result<(), Refused> {
     let outbound = &**socket.outbound();
     let mut waiting = Waiting { outbound, wait: Wait::default() };
     poll_fn(|cx| outbound.poll_send(cx, &mut waiting.wait, target, message, turnaround)).await
@@ -130,7 +135,11 @@ impl Sender {
     ///
     /// # Cancel safety
     /// Safe: dropped before it is done, nothing was sent.
-    pub async fn send_timeout(&self, message: impl Into<Message>, limit: Duration) -> Result<Receipt, SendError<Message>> {
+    pub async fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        limit: Duration,
+    ) -> Result<Receipt, SendError<Message>> {
         self.send_within(message.into(), Some(limit)).await
     }
 
@@ -231,7 +240,10 @@ impl Sender {
     /// # Cancel safety
     /// Not safe to lose count: dropped, a first part of the messages was sent and the rest is gone with the
     /// future. Send one by one where that matters.
-    pub async fn send_all<M: Into<Message>>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendAllError> {
+    pub async fn send_all<M: Into<Message>>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Result<usize, SendAllError> {
         let mut messages = messages.into_iter();
         let mut sent = 0;
         while let Some(message) = messages.next() {

@@ -355,8 +355,8 @@ impl State {
         let Some(lane) = self.lanes.get_mut(read.lane) else { return };
         lane.unread = lane.unread.saturating_sub(read.messages);
         lane.unread_bytes = lane.unread_bytes.saturating_sub(read.bytes);
-        let room = (hwm == 0 || lane.unread < hwm)
-            && (hwm_bytes == 0 || lane.unread == 0 || lane.unread_bytes < hwm_bytes);
+        let room =
+            (hwm == 0 || lane.unread < hwm) && (hwm_bytes == 0 || lane.unread == 0 || lane.unread_bytes < hwm_bytes);
         if room {
             wake.extend(lane.paused.take());
         }

@@ -357,7 +357,12 @@ impl Outbound {
     }
 
     /// Sends to this peer, which must have room. On refusal the message stays in `message`.
-    pub(crate) fn try_send_to(&self, key: PeerKey, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
+    pub(crate) fn try_send_to(
+        &self,
+        key: PeerKey,
+        message: &mut Option<Message>,
+        turnaround: bool,
+    ) -> Result<(), Refused> {
         let mut after = After::default();
         self.lock().send_to(key, message, turnaround, &mut after)?;
         self.perform(after);

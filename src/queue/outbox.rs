@@ -382,7 +382,8 @@ impl Outbox {
     /// Messages that wait and that no writer holds or has begun.
     pub(crate) fn untouched(&self) -> usize {
         let started = usize::from(self.lent == 0 && self.sealed.front().is_some_and(|segment| segment.written() > 0));
-        self.arena.messages + self.sealed.iter().skip(self.lent.max(started)).map(|segment| segment.messages).sum::<usize>()
+        self.arena.messages
+            + self.sealed.iter().skip(self.lent.max(started)).map(|segment| segment.messages).sum::<usize>()
     }
 
     /// The connection is gone, this queue stays: control frames and fully written messages go, the
