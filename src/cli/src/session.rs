@@ -70,6 +70,15 @@ impl Session {
         }
     }
 
+    /// Runs what is left to do after the peers have left: only a signal stops it.
+    pub(crate) async fn run_rest(&self, work: impl Future<Output = Result<(), Failure>>) -> End {
+        tokio::select! {
+            biased;
+            code = self.stop.requested() => End::Code(code),
+            result = work => result.map_or_else(End::Failed, |()| End::Done),
+        }
+    }
+
     /// Drains for linger and gives the exit code.
     pub(crate) async fn finish(self, end: End) -> Result<i32, Failure> {
         let dropped_before = self.socket.stats().drops.total();

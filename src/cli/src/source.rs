@@ -23,6 +23,8 @@ enum From {
     Once(Option<Message>),
     /// One message, again and again.
     Repeated(Message, Interval),
+    /// All of stdin, again and again.
+    RepeatedStdin(Input<Result<Message, ReadError>>, Duration),
     Records(Input<Result<Message, ReadError>>),
 }
 
@@ -37,6 +39,9 @@ impl Source {
         let from = match (message, args.interval) {
             (Some(message), Some(interval)) => From::Repeated(message, every(interval)),
             (Some(message), None) => From::Once(Some(message)),
+            (None, Some(interval)) if args.file.is_some() => {
+                From::RepeatedStdin(input::records(Format::Raw, false), interval)
+            }
             (None, Some(_)) => return Err(Failure::usage("-i repeats what -D or -F gives; write one of them")),
             (None, None) if args.file.is_some() => From::Records(input::records(Format::Raw, false)),
             (None, None) => From::Records(input::records(socket.input(), socket.null)),
@@ -49,13 +54,19 @@ impl Source {
         if let Some(delay) = self.delay.take() {
             tokio::time::sleep(delay).await;
         }
+        if let From::RepeatedStdin(input, period) = &mut self.from {
+            let Some(message) = input.next().await.transpose().map_err(bad_record)? else { return Ok(None) };
+            self.from = From::Repeated(message, every(*period));
+        }
         let message = match &mut self.from {
             From::Once(message) => message.take(),
             From::Repeated(message, interval) => {
                 interval.tick().await;
                 Some(message.clone())
             }
-            From::Records(input) => input.next().await.transpose().map_err(bad_record)?,
+            From::Records(input) | From::RepeatedStdin(input, _) => {
+                input.next().await.transpose().map_err(bad_record)?
+            }
         };
         let Some(message) = message else { return Ok(None) };
         if let Some(pace) = &mut self.pace {

@@ -45,7 +45,7 @@ async fn receive(session: &Session, receiver: &mut impl Receive, args: &SocketAr
     let end = session.run(receive_all(receiver, args, &mut sink)).await;
     match end {
         // The peers have left, their messages may still be here.
-        End::PeersLeft => session.run(drain(receiver, &mut sink)).await,
+        End::PeersLeft => session.run_rest(drain(receiver, &mut sink)).await,
         end => end,
     }
 }
