@@ -101,13 +101,14 @@ fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pend
         match outcome {
             Ok((peer, input)) => {
                 let arrival = Arrival { name: &name, via: Via::Listener(serial), peer: &peer, chosen: None };
-                let stream = Arc::new(stream);
-                match task.admit(None, arrival, stream.clone()) {
+                let (mut read, write) = stream.into_split();
+                let write = Arc::new(write);
+                match task.admit(None, arrival, write.clone()) {
                     Ok(key) => {
-                        let reason = serve(&task, &stream, key, &peer, input).await;
+                        let reason = serve(&task, (&mut read, &write), key, &peer, input).await;
                         task.dismiss(key, &reason, false);
                         if reason == Reason::Local {
-                            farewell(&stream, Duration::from_secs(1)).await;
+                            farewell(read, &write, Duration::from_secs(1)).await;
                         }
                     }
                     Err(reason) => refused(&task, &name, (Phase::Handshake, reason)),

@@ -19,7 +19,7 @@ use super::shared::Shared;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::queue::lease::Work;
 use crate::queue::{Link, PeerKey};
-use crate::transport::Stream;
+use crate::transport::{ReadHalf, Stream, WriteHalf};
 use crate::wire::command::{self, Command};
 use crate::wire::decoder::{Decoder, Item};
 use crate::wire::frame;
@@ -33,13 +33,13 @@ const READ_MAX: usize = 256 * 1024;
 const TURN_BYTES: usize = 256 * 1024;
 const TURN_COMMANDS: usize = 256;
 
-impl Link for Stream {
+impl Link for WriteHalf {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Stream::try_write(self, bytes)
+        WriteHalf::try_write(self, bytes)
     }
 
     fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        Stream::try_write_vectored(self, slices)
+        WriteHalf::try_write_vectored(self, slices)
     }
 }
 
@@ -108,29 +108,29 @@ pub(crate) fn io_reason(error: &io::Error) -> Reason {
 
 /// Ends a connection so that what was written arrives: a close with unread input would be a reset, which
 /// takes the peer's unread input with it.
-pub(crate) async fn farewell(stream: &Stream, patience: Duration) {
-    if stream.shutdown_write().is_err() {
+pub(crate) async fn farewell(mut read: ReadHalf, write: &WriteHalf, patience: Duration) {
+    if write.shutdown().is_err() {
         return;
     }
-    let drain = async {
-        let mut sink = BytesMut::with_capacity(READ_MIN);
-        while stream.readable().await.is_ok() {
+    let mut sink = BytesMut::with_capacity(READ_MIN);
+    let drain = poll_fn(|cx| {
+        loop {
             sink.clear();
-            match stream.try_read_buf(&mut sink) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
+            match read.poll_read(cx, &mut sink) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
             }
         }
-    };
+    });
     let _ = tokio::time::timeout(patience, drain).await;
 }
 
 /// One peer's traffic.
 pub(crate) struct Connection<'a> {
     shared: &'a Shared,
-    stream: &'a Stream,
+    read: &'a mut ReadHalf,
+    write: &'a WriteHalf,
     key: PeerKey,
     lane: PeerKey,
     inbound: Inbound,
@@ -165,7 +165,7 @@ impl Turn {
 impl<'a> Connection<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
-        stream: &'a Stream,
+        (read, write): (&'a mut ReadHalf, &'a WriteHalf),
         key: PeerKey,
         lane: PeerKey,
         peer: &Established,
@@ -174,7 +174,8 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         let mut connection = Connection {
             shared,
-            stream,
+            read,
+            write,
             key,
             lane,
             inbound: shared.pattern.inbound(),
@@ -220,7 +221,7 @@ impl<'a> Connection<'a> {
     fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
         loop {
             if self.blocked {
-                match self.stream.poll_write_ready(cx) {
+                match self.write.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => self.blocked = false,
                     Poll::Ready(Err(error)) => return Err(io_reason(&error)),
                     Poll::Pending => return self.poll_orders(cx),
@@ -269,16 +270,11 @@ impl<'a> Connection<'a> {
             if self.eof {
                 return Err(Reason::PeerClosed);
             }
-            match self.stream.poll_read_ready(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(error)) => return Err(io_reason(&error)),
-                Poll::Ready(Ok(())) => {}
-            }
             self.make_room();
             let asked = self.input.capacity() - self.input.len();
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => self.eof = true,
-                Ok(read) => {
+            match self.read.poll_read(cx, &mut self.input) {
+                Poll::Ready(Ok(0)) => self.eof = true,
+                Poll::Ready(Ok(read)) => {
                     self.heartbeat.handle_received(Instant::now());
                     if self.heartbeat.poll_timeout().is_some() {
                         self.sent_at_receive = self.sent();
@@ -286,14 +282,17 @@ impl<'a> Connection<'a> {
                     turn.bytes = turn.bytes.saturating_sub(read);
                     self.adapt(read, asked);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(Reason::PeerClosed);
+                }
+                Poll::Ready(Err(error)) => return Err(io_reason(&error)),
+                Poll::Pending => {
                     if self.input.is_empty() {
                         // An idle connection holds no buffer.
                         self.input = BytesMut::new();
                     }
+                    return Ok(());
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Reason::PeerClosed),
-                Err(error) => return Err(io_reason(&error)),
             }
         }
     }
@@ -460,13 +459,13 @@ impl<'a> Connection<'a> {
 /// Serves one admitted peer to its end, whatever happens; a panic inside is `InternalError`.
 pub(crate) async fn serve(
     shared: &Arc<Shared>,
-    stream: &Stream,
+    (read, write): (&mut ReadHalf, &WriteHalf),
     key: PeerKey,
     peer: &Established,
     input: BytesMut,
 ) -> Reason {
     let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
-    let mut run = Box::pin(Connection::new(shared, stream, key, lane, peer, input).run());
+    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input).run());
     poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))

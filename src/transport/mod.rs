@@ -11,12 +11,17 @@ mod tcp;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp as tcp_halves;
+#[cfg(unix)]
+use tokio::net::unix as unix_halves;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
@@ -43,15 +48,6 @@ macro_rules! either {
 }
 
 impl Stream {
-    /// Only the newest caller's task is woken (as tokio's own); likewise for writes.
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_read_ready(cx))
-    }
-
-    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_write_ready(cx))
-    }
-
     /// Waits until a read may succeed. Cancel-safe, and any number of tasks may wait.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         either!(self, s => s.readable().await)
@@ -73,13 +69,19 @@ impl Stream {
         either!(self, s => s.try_write(bytes))
     }
 
-    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, s => s.try_write_vectored(slices))
-    }
-
-    /// Says that nothing more is written; reading goes on.
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        either!(self, s => SockRef::from(s).shutdown(Shutdown::Write))
+    /// Both directions apart: the reading one for its one task, the writing one for any thread.
+    pub(crate) fn into_split(self) -> (ReadHalf, WriteHalf) {
+        match self {
+            Stream::Tcp(s) => {
+                let (read, write) = s.into_split();
+                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
+            #[cfg(unix)]
+            Stream::Unix(s) => {
+                let (read, write) = s.into_split();
+                (ReadHalf::Unix(read), WriteHalf::Unix(write))
+            }
+        }
     }
 
     /// The peer's address, for people: `tcp://192.0.2.1:40000`. Unix domain clients have none; they show the path
@@ -108,6 +110,65 @@ impl Stream {
             #[cfg(unix)]
             Stream::Unix(_) => false,
         }
+    }
+}
+
+/// The reading direction of a connection.
+#[derive(Debug)]
+pub(crate) enum ReadHalf {
+    Tcp(tcp_halves::OwnedReadHalf),
+    #[cfg(unix)]
+    Unix(unix_halves::OwnedReadHalf),
+}
+
+impl ReadHalf {
+    /// Appends what is there, at most the buffer's spare room, or waits for it. `Ok(0)`: the peer closed. A short
+    /// read tells tokio that nothing more is there, which saves the system call that would find out.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        match self {
+            ReadHalf::Tcp(s) => pin!(s.read_buf(buffer)).poll(cx),
+            #[cfg(unix)]
+            ReadHalf::Unix(s) => pin!(s.read_buf(buffer)).poll(cx),
+        }
+    }
+}
+
+/// The writing direction of a connection. Dropping it tells the peer that nothing more comes.
+#[derive(Debug)]
+pub(crate) enum WriteHalf {
+    Tcp(tcp_halves::OwnedWriteHalf),
+    #[cfg(unix)]
+    Unix(unix_halves::OwnedWriteHalf),
+}
+
+macro_rules! either_write {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            WriteHalf::Tcp($stream) => $call,
+            #[cfg(unix)]
+            WriteHalf::Unix($stream) => $call,
+        }
+    };
+}
+
+impl WriteHalf {
+    /// Only the newest caller's task is woken.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either_write!(self, s => s.as_ref().poll_write_ready(cx))
+    }
+
+    /// Writes what the operating system takes now. `WouldBlock`: nothing.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        either_write!(self, s => s.try_write(bytes))
+    }
+
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        either_write!(self, s => s.try_write_vectored(slices))
+    }
+
+    /// Says that nothing more is written; reading goes on.
+    pub(crate) fn shutdown(&self) -> io::Result<()> {
+        either_write!(self, s => SockRef::from(s.as_ref()).shutdown(Shutdown::Write))
     }
 }
 
