@@ -42,6 +42,7 @@ impl Pending {
 pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: Arc<Notify>) {
     let endpoint = listener.endpoint().to_string();
     let pending = Arc::new(Pending::default());
+    let limit = max_connections(&shared);
     let end = async {
         super::either(stop.notified(), shared.reached(Life::Draining)).await;
     };
@@ -51,7 +52,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64,
             match listener.accept().await {
                 Ok(stream) => {
                     wait = BACKOFF.0;
-                    receive(&shared, stream, serial, &pending);
+                    receive(&shared, stream, serial, &pending, limit);
                 }
                 Err(error) => {
                     let reason = io_reason(&error);
@@ -75,12 +76,16 @@ fn max_connections(shared: &Shared) -> usize {
     shared.options.limits.max_connections.min(descriptors)
 }
 
-fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pending>) {
+fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pending>, limit: usize) {
     let name: Arc<str> = stream.peer_text().into();
-    let limit = max_connections(shared);
     if shared.table().len() >= limit {
         let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
         refused(shared, &name, (Phase::Accept, reason));
+        return;
+    }
+    let (memory, worst) = (shared.options.max_memory, shared.options.worst_case_bytes_per_peer());
+    if memory != 0 && (shared.table().len() as u64 + 1).saturating_mul(worst) > memory {
+        refused(shared, &name, (Phase::Accept, Reason::LimitExceeded { which: "max_memory", limit: memory }));
         return;
     }
     let max_pending = shared.options.limits.max_pending_handshakes;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
+use tracing::Instrument;
 
 use super::Inbound;
 use super::shared::Shared;
@@ -465,7 +466,9 @@ pub(crate) async fn serve(
     input: BytesMut,
 ) -> Reason {
     let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
-    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input).run());
+    let (name, version) = (shared.table().get(&key).map(|entry| entry.name.clone()), peer.version);
+    let span = tracing::debug_span!(target: "ginnel", "connection", socket = shared.kind.name(), peer = name.as_deref(), ?version);
+    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input).run().instrument(span));
     poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))

@@ -15,6 +15,10 @@ use crate::event::{DropReason, Reason};
 use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
+/// A message is in its subscribers' queues; whom to write for or wake is still open.
+#[must_use = "subscribers may be waiting"]
+pub(crate) struct Publication(After);
+
 #[derive(Default)]
 struct Class {
     arena: Arena,
@@ -79,8 +83,9 @@ impl Outbound {
         self.perform(&mut after);
     }
 
-    /// Publishes to these classes (each named once), following the socket's choice for full members.
-    pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<(), Refused> {
+    /// Publishes to these classes (each named once), following the socket's choice for full members. What is
+    /// left to do, [`Outbound::settle_publication`] does, when the caller has let go of its own locks.
+    pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<Publication, Refused> {
         let mut state = self.lock();
         let mut after = After::default();
         if state.is_closed() {
@@ -107,9 +112,13 @@ impl Outbound {
         for &class in classes {
             state.append(class, message, &mut after);
         }
-        drop(state);
-        self.perform(&mut after);
-        Ok(())
+        Ok(Publication(after))
+    }
+
+    /// Writes and wakes what a publication calls for.
+    #[inline]
+    pub(crate) fn settle_publication(&self, mut publication: Publication) {
+        self.perform(&mut publication.0);
     }
 
     /// As [`Outbound::try_publish`], but waits until every matching peer has room (`OnFull::Block`).
@@ -119,7 +128,7 @@ impl Outbound {
         wait: &mut Wait,
         classes: &[usize],
         message: &Message,
-    ) -> Poll<Result<(), Refused>> {
+    ) -> Poll<Result<Publication, Refused>> {
         let mut first = false;
         if let Some(id) = *wait.id() {
             match self.lock().waiters.poll(id, cx.waker()) {

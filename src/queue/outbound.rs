@@ -68,6 +68,8 @@ pub(super) struct Peer {
     pub(super) waker: Option<Waker>,
     /// Somebody holds the write lease.
     pub(super) writing: bool,
+    /// Counts the peer's connections.
+    pub(super) connection: u32,
     /// The kernel is full: only the task, which waits for it, writes.
     pub(super) blocked: bool,
     /// The task's last wake found at most one message: the next one is written by its caller.
@@ -230,6 +232,7 @@ impl Outbound {
                 in_rotation: false,
                 waker: None,
                 writing: false,
+                connection: 0,
                 blocked: false,
                 lone: true,
                 kick: None,
@@ -303,6 +306,7 @@ impl Outbound {
             peer.waker = None;
             peer.blocked = false;
             peer.writing = false;
+            peer.connection = peer.connection.wrapping_add(1);
             let done = peer.outbox.rewind();
             peer.messages += done.messages as u64;
             peer.bytes += done.bytes as u64;

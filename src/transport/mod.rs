@@ -19,11 +19,11 @@ use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::net::tcp as tcp_halves;
 #[cfg(unix)]
 use tokio::net::unix as unix_halves;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 
 use crate::endpoint::{Address, Endpoint};
 use crate::error::BindError;
