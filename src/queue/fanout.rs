@@ -375,7 +375,8 @@ impl State {
         } else if !class.dirty {
             class.dirty = true;
             self.fanout.dirty.push(index);
-            after.wake = self.fanout.flusher.take();
+            // Not `wake`: another class of the same message may have put the flusher there.
+            after.wakers.extend(self.fanout.flusher.take());
         }
     }
 
