@@ -467,11 +467,16 @@ pub(crate) async fn serve(
 ) -> Reason {
     let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
     let mut run = Box::pin(Connection::new(shared, stream, key, lane, peer, input).run());
-    poll_fn(|cx| {
+    let reason = poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))
     })
-    .await
+    .await;
+    // After a panic nobody may be left to give the right to write back.
+    if reason != Reason::InternalError {
+        poll_fn(|cx| shared.outbound.poll_parted(key, cx)).await;
+    }
+    reason
 }
 
 pub(crate) fn refused(shared: &Shared, peer: &str, (phase, reason): Refusal) {

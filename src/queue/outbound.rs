@@ -580,9 +580,7 @@ impl Outbound {
         if !busy {
             return Poll::Ready(());
         }
-        if !state.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.progress.push(cx.waker().clone());
-        }
+        state.watch_progress(cx);
         Poll::Pending
     }
 
@@ -908,6 +906,13 @@ impl State {
             wakers.extend(self.waiters.again(|target| target == Target::All));
         }
         self.rejoin(key);
+    }
+
+    /// Wakes the caller when something was written or dropped.
+    pub(super) fn watch_progress(&mut self, cx: &Context<'_>) {
+        if !self.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.progress.push(cx.waker().clone());
+        }
     }
 
     pub(super) fn progressed(&mut self, wakers: &mut Vec<Waker>) {
