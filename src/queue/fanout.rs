@@ -76,7 +76,7 @@ impl Outbound {
             // What a seal left in an outbox has no other occasion to be written.
             after.wake = state.fanout.flusher.take();
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// Publishes to these classes (each named once), following the socket's choice for full members.
@@ -94,7 +94,7 @@ impl Outbound {
             let leases = state.lease_full(classes);
             if !leases.is_empty() {
                 drop(state);
-                self.write(leases);
+                leases.into_iter().for_each(|lease| self.write(lease));
                 state = self.lock();
             }
             if state.limits.on_full == OnFull::Block && state.any_full(classes) {
@@ -108,7 +108,7 @@ impl Outbound {
             state.append(class, message, &mut after);
         }
         drop(state);
-        self.perform(after);
+        self.perform(&mut after);
         Ok(())
     }
 
@@ -322,7 +322,7 @@ impl State {
             OnFull::Disconnect => {
                 peer.muted = true;
                 peer.kick = Some(Reason::HwmReached);
-                after.wakers.extend(peer.waker.take());
+                after.wake_also(peer.waker.take());
             }
             _ => peer.muted = true,
         }
@@ -375,8 +375,10 @@ impl State {
         } else if !class.dirty {
             class.dirty = true;
             self.fanout.dirty.push(index);
-            // Not `wake`: another class of the same message may have put the flusher there.
-            after.wakers.extend(self.fanout.flusher.take());
+            if let Some(flusher) = self.fanout.flusher.take() {
+                // Only if there is one: an earlier class of the same message may have put it there already.
+                after.wake = Some(flusher);
+            }
         }
     }
 
@@ -391,7 +393,7 @@ impl State {
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
-            after.wakers.extend(one.wake);
+            after.wake_also(one.wake);
         }
     }
 
@@ -402,7 +404,7 @@ impl State {
             if let Some(peer) = self.peers.get_mut(key)
                 && peer.is_idle()
             {
-                after.leases.extend(peer.lease(key));
+                after.leases().extend(peer.lease(key));
             }
         }
     }
