@@ -469,11 +469,16 @@ pub(crate) async fn serve(
     let (name, version) = (shared.table().get(&key).map(|entry| entry.name.clone()), peer.version);
     let span = tracing::debug_span!(target: "ginnel", "connection", socket = shared.kind.name(), peer = name.as_deref(), ?version);
     let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input).run().instrument(span));
-    poll_fn(|cx| {
+    let reason = poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))
     })
-    .await
+    .await;
+    // After a panic nobody may be left to give the right to write back.
+    if reason != Reason::InternalError {
+        poll_fn(|cx| shared.outbound.poll_parted(key, cx)).await;
+    }
+    reason
 }
 
 pub(crate) fn refused(shared: &Shared, peer: &str, (phase, reason): Refusal) {

@@ -331,12 +331,20 @@ impl Pattern for Calls {
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>> {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
+            let mut wakers = Vec::new();
+            // What came before the connection ended still answers. It is in the inbox by now.
+            self.read(&mut state, &mut Context::from_waker(Waker::noop()), &mut wakers);
+            // That look took the watch over from whoever waits, so somebody has to take it back.
+            wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
             state.turns.retain(|&turn| turn != key);
-            let Some(server) = state.servers.remove(&key) else { return Vec::new() };
+            let Some(server) = state.servers.remove(&key) else {
+                drop(state);
+                wakers.into_iter().for_each(Waker::wake);
+                return Vec::new();
+            };
             // What the kernel took may have been carried out; what it did not is asked elsewhere.
             let written = self.outbound.end_of_written(key).saturating_sub(server.base);
             let mut again = Vec::new();
-            let mut wakers = Vec::new();
             for (&id, call) in &mut state.calls {
                 let Stage::Sent { peer, number } = call.stage else { continue };
                 if peer != key {

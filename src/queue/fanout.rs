@@ -384,7 +384,10 @@ impl State {
         } else if !class.dirty {
             class.dirty = true;
             self.fanout.dirty.push(index);
-            after.wake = self.fanout.flusher.take();
+            if let Some(flusher) = self.fanout.flusher.take() {
+                // Only if there is one: an earlier class of the same message may have put it there already.
+                after.wake = Some(flusher);
+            }
         }
     }
 

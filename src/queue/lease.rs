@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::outbound::{After, Outbound, Peer, State};
+use super::outbound::{After, Outbound, Peer, Road, State};
 use super::outbox::Batch;
 use super::{Link, PeerKey};
 use crate::event::Reason;
@@ -97,6 +97,21 @@ impl Outbound {
             }
         }
         self.perform(&mut after);
+    }
+
+    /// The connection has ended: nobody starts to write to it any more. Ready when the last one who did has said
+    /// how much the kernel took, so that the count of what was lost is right.
+    pub(crate) fn poll_parted(&self, key: PeerKey, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return Poll::Ready(()) };
+        if let Road::Wire(link) = &mut peer.road {
+            *link = None;
+        }
+        if !peer.writing {
+            return Poll::Ready(());
+        }
+        state.watch_progress(cx);
+        Poll::Pending
     }
 
     /// Whether the peer's writes are blocked by the kernel.

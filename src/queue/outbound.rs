@@ -607,9 +607,7 @@ impl Outbound {
         if !busy {
             return Poll::Ready(());
         }
-        if !state.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.progress.push(cx.waker().clone());
-        }
+        state.watch_progress(cx);
         Poll::Pending
     }
 
@@ -946,6 +944,13 @@ impl State {
             after.wakers().extend(again);
         }
         self.rejoin(key);
+    }
+
+    /// Wakes the caller when something was written or dropped.
+    pub(super) fn watch_progress(&mut self, cx: &Context<'_>) {
+        if !self.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.progress.push(cx.waker().clone());
+        }
     }
 
     pub(super) fn progressed(&mut self, after: &mut After) {
