@@ -129,13 +129,13 @@ impl Outbound {
         classes: &[usize],
         message: &Message,
     ) -> Poll<Result<Publication, Refused>> {
-        let mut first = false;
+        let mut before = None;
         if let Some(id) = *wait.id() {
             match self.lock().waiters.poll(id, cx.waker()) {
                 None => return Poll::Pending,
                 Some(Outcome::Granted(_) | Outcome::Again) => {
                     *wait.id() = None;
-                    first = true;
+                    before = Some(id);
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Outbound {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                *wait.id() = Some(state.waiters.join(Target::All, cx.waker(), first));
+                *wait.id() = Some(state.waiters.join(Target::All, cx.waker(), before));
                 Poll::Pending
             }
             other => Poll::Ready(other),
@@ -252,7 +252,10 @@ impl State {
     #[inline]
     fn needs_check(&self, class: usize) -> bool {
         let Some(class) = self.fanout.classes.get(class).and_then(Option::as_ref) else { return false };
-        class.arena.messages >= class.check_messages || class.arena.len() >= class.check_bytes
+        class.arena.messages >= class.check_messages
+            || class.arena.len() >= class.check_bytes
+            // In-process members have accounts of their own, which say nothing about when to look again.
+            || (self.limits.on_full == OnFull::Block && !class.direct.is_empty())
     }
 
     /// Members that are at a mark now.
