@@ -1,0 +1,28 @@
+//! What a process cost so far: processor time and context switches of all its threads.
+
+/// Totals since the process started, or the difference of two totals.
+#[derive(Clone, Copy)]
+pub struct Usage {
+    pub cpu_us: f64,
+    pub switches: f64,
+}
+
+impl Usage {
+    pub fn now() -> Usage {
+        // SAFETY: all-zero is a valid rusage, and getrusage fills it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &mut usage), 0, "getrusage");
+            usage
+        };
+        let micros = |time: libc::timeval| time.tv_sec as f64 * 1e6 + time.tv_usec as f64;
+        Usage {
+            cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+            switches: (usage.ru_nvcsw + usage.ru_nivcsw) as f64,
+        }
+    }
+
+    pub fn since(self, earlier: Usage) -> Usage {
+        Usage { cpu_us: self.cpu_us - earlier.cpu_us, switches: self.switches - earlier.switches }
+    }
+}
