@@ -50,9 +50,9 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64,
         let mut wait = BACKOFF.0;
         loop {
             match listener.accept().await {
-                Ok(stream) => {
+                Ok((stream, peer)) => {
                     wait = BACKOFF.0;
-                    receive(&shared, stream, serial, &pending, limit);
+                    receive(&shared, stream, peer.into(), serial, &pending, limit);
                 }
                 Err(error) => {
                     let reason = io_reason(&error);
@@ -76,8 +76,14 @@ fn max_connections(shared: &Shared) -> usize {
     shared.options.limits.max_connections.min(descriptors)
 }
 
-fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pending>, limit: usize) {
-    let name: Arc<str> = stream.peer_text().into();
+fn receive(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    name: Arc<str>,
+    serial: u64,
+    pending: &Arc<Pending>,
+    limit: usize,
+) {
     if shared.table().len() >= limit {
         let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
         refused(shared, &name, (Phase::Accept, reason));

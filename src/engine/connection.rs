@@ -63,13 +63,13 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         let mut input = BytesMut::new();
         loop {
             write_all(stream, machine.take_output()).await.map_err(|reason| (machine.phase(), reason))?;
-            stream.readable().await.map_err(|error| (machine.phase(), io_reason(&error)))?;
+            stream.readable().await.map_err(|error| (machine.phase(), stream_reason(&error)))?;
             input.reserve(512);
             match stream.try_read_buf(&mut input) {
                 Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err((machine.phase(), io_reason(&error))),
+                Err(error) => return Err((machine.phase(), stream_reason(&error))),
             }
             let result = machine.handle_input(&mut input);
             let written = write_all(stream, machine.take_output()).await;
@@ -93,11 +93,11 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
 async fn write_all(stream: &Stream, bytes: Option<Bytes>) -> Result<(), Reason> {
     let Some(mut bytes) = bytes else { return Ok(()) };
     while !bytes.is_empty() {
-        stream.writable().await.map_err(|error| io_reason(&error))?;
+        stream.writable().await.map_err(|error| stream_reason(&error))?;
         match stream.try_write(&bytes) {
             Ok(written) => bytes.advance(written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(io_reason(&error)),
+            Err(error) => return Err(stream_reason(&error)),
         }
     }
     Ok(())
@@ -105,6 +105,15 @@ async fn write_all(stream: &Stream, bytes: Option<Bytes>) -> Result<(), Reason> 
 
 pub(crate) fn io_reason(error: &io::Error) -> Reason {
     Reason::Io(error.to_string())
+}
+
+/// A peer that is gone shows in many ways, by whether we read or write first: they are all one reason.
+fn stream_reason(error: &io::Error) -> Reason {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error.kind() {
+        BrokenPipe | ConnectionAborted | ConnectionReset => Reason::PeerClosed,
+        _ => io_reason(error),
+    }
 }
 
 /// Ends a connection so that what was written arrives: a close with unread input would be a reset, which
@@ -224,7 +233,7 @@ impl<'a> Connection<'a> {
             if self.blocked {
                 match self.write.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => self.blocked = false,
-                    Poll::Ready(Err(error)) => return Err(io_reason(&error)),
+                    Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
                     Poll::Pending => return self.poll_orders(cx),
                 }
             }
@@ -244,7 +253,7 @@ impl<'a> Connection<'a> {
                     self.blocked = true;
                     self.shared.outbound.finish(&lease, 0, true);
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        return Err(io_reason(&error));
+                        return Err(stream_reason(&error));
                     }
                 }
             }
@@ -283,10 +292,7 @@ impl<'a> Connection<'a> {
                     turn.bytes = turn.bytes.saturating_sub(read);
                     self.adapt(read, asked);
                 }
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(Reason::PeerClosed);
-                }
-                Poll::Ready(Err(error)) => return Err(io_reason(&error)),
+                Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
                 Poll::Pending => {
                     if self.input.is_empty() {
                         // An idle connection holds no buffer.

@@ -13,7 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::message::Frame;
 use crate::queue::PeerKey;
-use crate::transport::{self, Stream};
+use crate::transport::{self, SelfConnection, Stream};
 use crate::wire::session::Established;
 
 /// A connection that lived so long was healthy: the next failure starts from the shortest wait again.
@@ -155,10 +155,10 @@ async fn connect_once(dial: &Dial) -> Reason {
 
 async fn open(dial: &Dial) -> Result<(Stream, Established, BytesMut), Refusal> {
     let connected = transport::connect(&dial.endpoint, &dial.shared.options.transport).await;
-    let stream = connected.map_err(|error| (Phase::Accept, io_reason(&error)))?;
-    if stream.is_self_connection() {
-        return Err((Phase::Accept, Reason::SelfConnection));
-    }
+    let stream = connected.map_err(|error| {
+        let oneself = SelfConnection::is(&error);
+        (Phase::Accept, if oneself { Reason::SelfConnection } else { io_reason(&error) })
+    })?;
     let (peer, input) = handshake(&dial.shared, &stream).await?;
     Ok((stream, peer, input))
 }
