@@ -308,18 +308,16 @@ fn the_end_of_input_alone_does_not_end_it() {
     push.send(&[b"still here"]);
     assert_eq!(pull.recv(), [b"still here"]);
     pull.ginnel.signal("TERM");
-    assert_eq!(pull.ginnel.end().code, Some(143));
+    assert_eq!(pull.ginnel.wait().code, Some(143));
 }
 
 #[test]
 fn a_closed_stdout_ends_with_0() {
     let mut pull = Drive::bound("pull", json!({}));
-    let mut push = Drive::connected("push", &pull, json!({}));
-    push.send(&[b"1"]);
+    let _push = Ginnel::start(&["push", "-c", &pull.endpoints[0], "-D", "a", "-i", "1ms"]);
     pull.recv();
     pull.ginnel.close_stdout();
-    push.send(&[b"2"]);
-    assert_eq!(pull.ginnel.end().code, Some(0));
+    assert_eq!(pull.ginnel.wait().code, Some(0));
 }
 
 #[test]
