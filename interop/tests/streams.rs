@@ -13,10 +13,6 @@ fn their_options(theirs: SocketType) -> interop::Value {
     if theirs == Router { json!({ "ROUTER_MANDATORY": 1 }) } else { json!({}) }
 }
 
-fn our_options(ours: SocketType) -> &'static [(&'static str, &'static str)] {
-    if ours == Router { &[("mandatory", "true")] } else { &[] }
-}
-
 async fn send_numbers(ours: &mut Ours) -> Outcome {
     for number in 0..COUNT {
         ours.send(Message::from(number.to_be_bytes())).await?;
@@ -67,7 +63,7 @@ async fn table(name: &'static str, transport: Transport, we_bind: bool) {
     for (ours, theirs) in
         [(Push, Pull), (Pull, Push), (Dealer, Router), (Router, Dealer), (Dealer, Dealer), (Pair, Pair)]
     {
-        let meeting = Meeting { ours, theirs, transport, we_bind, options: our_options(ours) };
+        let meeting = Meeting { ours, theirs, transport, we_bind, options: &[] };
         cases.run(meeting, async |peer| stream(&meeting, peer).await).await;
     }
     cases.finish();

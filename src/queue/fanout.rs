@@ -76,7 +76,7 @@ impl Outbound {
             // What a seal left in an outbox has no other occasion to be written.
             after.wake = state.fanout.flusher.take();
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// Publishes to these classes (each named once), following the socket's choice for full members.
@@ -94,7 +94,7 @@ impl Outbound {
             let leases = state.lease_full(classes);
             if !leases.is_empty() {
                 drop(state);
-                self.write(leases);
+                leases.into_iter().for_each(|lease| self.write(lease));
                 state = self.lock();
             }
             if state.limits.on_full == OnFull::Block && state.any_full(classes) {
@@ -108,7 +108,7 @@ impl Outbound {
             state.append(class, message, &mut after);
         }
         drop(state);
-        self.perform(after);
+        self.perform(&mut after);
         Ok(())
     }
 
@@ -322,7 +322,7 @@ impl State {
             OnFull::Disconnect => {
                 peer.muted = true;
                 peer.kick = Some(Reason::HwmReached);
-                after.wakers.extend(peer.waker.take());
+                after.wake_also(peer.waker.take());
             }
             _ => peer.muted = true,
         }
@@ -390,7 +390,7 @@ impl State {
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
-            after.wakers.extend(one.wake);
+            after.wake_also(one.wake);
         }
     }
 
@@ -401,7 +401,7 @@ impl State {
             if let Some(peer) = self.peers.get_mut(key)
                 && peer.is_idle()
             {
-                after.leases.extend(peer.lease(key));
+                after.leases().extend(peer.lease(key));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::outbound::{After, Outbound, Peer, State};
 use super::outbox::Batch;
@@ -94,7 +94,7 @@ impl Outbound {
                 peer.lone = done <= 1;
             }
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// Whether the peer's writes are blocked by the kernel.
@@ -102,23 +102,22 @@ impl Outbound {
         self.lock().peers.get(key).is_some_and(|peer| peer.blocked)
     }
 
-    /// A caller writes what it leased, once per peer; what is left is the tasks' work.
-    #[inline]
-    pub(super) fn write(&self, leases: Vec<Lease>) {
+    /// A caller writes what it leased, once; what is left is the task's work.
+    pub(super) fn write(&self, lease: Lease) {
         let mut after = After::default();
-        for lease in leases {
-            let result = lease.try_write();
+        let result = lease.try_write();
+        // An error is seen by the task, too, which ends the connection with it.
+        let written = result.unwrap_or(0);
+        {
             let mut state = self.lock();
-            // An error is seen by the task, too, which ends the connection with it.
-            let written = result.unwrap_or(0);
             state.finish(lease.key, written, written < lease.len(), &mut after);
             if let Some(peer) = state.peers.get_mut(lease.key)
                 && !peer.outbox.is_clear()
             {
-                after.wakers.extend(peer.waker.take());
+                after.wake = peer.waker.take();
             }
         }
-        after.wakers.into_iter().for_each(Waker::wake);
+        self.perform(&mut after);
     }
 
     /// Writes everything that waits for connections that can take it now.
@@ -131,11 +130,11 @@ impl Outbound {
                 if let Some(peer) = state.peers.get_mut(key)
                     && peer.is_idle()
                 {
-                    after.leases.extend(peer.lease(key));
+                    after.leases().extend(peer.lease(key));
                 }
             }
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 }
 
@@ -152,8 +151,8 @@ impl State {
         let done = peer.outbox.finish(written);
         peer.messages += done.messages as u64;
         peer.bytes += done.bytes as u64;
-        self.settle(key, &mut after.wakers);
-        self.progressed(&mut after.wakers);
+        self.settle(key, after);
+        self.progressed(after);
         done.messages
     }
 }

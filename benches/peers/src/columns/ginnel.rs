@@ -16,7 +16,11 @@ pub struct Ginnel {
 impl Column for Ginnel {
     fn settings(&self) -> String {
         let calls = if self.batch { "send_all and recv_batch of up to 256" } else { "send and recv" };
-        format!("ginnel{}: tokio runtime {}, HWM {HWM} on both sides, other options default, {calls}", if self.batch { "-batch" } else { "" }, self.flavour.name())
+        format!(
+            "ginnel{}: tokio runtime {}, HWM {HWM} on both sides, other options default, {calls}",
+            if self.batch { "-batch" } else { "" },
+            self.flavour.name()
+        )
     }
 
     fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
@@ -83,8 +87,7 @@ async fn receive_batches(pull: &mut Pull, arrivals: &mut Arrivals) {
 
 async fn send_batches(push: &Push, bodies: &mut Bodies) {
     loop {
-        let batch: Vec<Message> =
-            std::iter::from_fn(|| bodies.next().map(Message::from)).take(BATCH).collect();
+        let batch: Vec<Message> = std::iter::from_fn(|| bodies.next().map(Message::from)).take(BATCH).collect();
         if batch.is_empty() {
             return;
         }
