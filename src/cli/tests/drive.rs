@@ -202,10 +202,13 @@ fn a_rep_takes_no_second_request_before_its_reply() {
 #[test]
 fn a_relaxed_req_may_ask_again() {
     let mut rep = Drive::bound("rep", json!({}));
-    let mut req = Drive::connected("req", &rep, json!({"options": {"req_relaxed": 1, "req_correlate": 1}}));
+    let mut req =
+        Drive::connected("req", &rep, json!({"ack": true, "options": {"req_relaxed": 1, "req_correlate": 1}}));
     req.send(&[b"one"]);
+    assert_eq!(req.read(), json!({"ev": "sent", "n": 1}));
     assert_eq!(rep.recv(), [b"one"]);
     req.send(&[b"two"]);
+    assert_eq!(req.read(), json!({"ev": "sent", "n": 2}));
     rep.send(&[b"late"]);
     assert_eq!(rep.recv(), [b"two"]);
     rep.send(&[b"second"]);
