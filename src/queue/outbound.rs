@@ -68,6 +68,8 @@ pub(super) struct Peer {
     pub(super) waker: Option<Waker>,
     /// Somebody holds the write lease.
     pub(super) writing: bool,
+    /// Counts the peer's connections.
+    pub(super) connection: u32,
     /// The kernel is full: only the task, which waits for it, writes.
     pub(super) blocked: bool,
     /// The task's last wake found at most one message: the next one is written by its caller.
@@ -137,10 +139,33 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct After {
     pub(super) wake: Option<Waker>,
-    pub(super) wakers: Vec<Waker>,
-    pub(super) leases: Vec<super::lease::Lease>,
+    pub(super) lease: Option<super::lease::Lease>,
+    /// The rare rest, apart so that the common case has nothing to set up or tear down.
+    more: Option<Box<More>>,
     /// A message went straight to another socket, or a segment is full: work for others.
     pub(super) direct: bool,
+}
+
+#[derive(Default)]
+struct More {
+    wakers: Vec<Waker>,
+    leases: Vec<super::lease::Lease>,
+}
+
+impl After {
+    pub(super) fn wakers(&mut self) -> &mut Vec<Waker> {
+        &mut self.more.get_or_insert_default().wakers
+    }
+
+    pub(super) fn leases(&mut self) -> &mut Vec<super::lease::Lease> {
+        &mut self.more.get_or_insert_default().leases
+    }
+
+    pub(super) fn wake_also(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.wakers().push(waker);
+        }
+    }
 }
 
 /// Why a message was not taken.
@@ -207,6 +232,7 @@ impl Outbound {
                 in_rotation: false,
                 waker: None,
                 writing: false,
+                connection: 0,
                 blocked: false,
                 lone: true,
                 kick: None,
@@ -217,10 +243,10 @@ impl Outbound {
                 bytes: 0,
                 drops: Drops::default(),
             });
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
             key
         };
-        self.perform(after);
+        self.perform(&mut after);
         key
     }
 
@@ -235,9 +261,9 @@ impl Outbound {
             peer.blocked = false;
             peer.lone = true;
             peer.kick = None;
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The other end of an in-process peer is gone: what it had is its own, what comes now is parked.
@@ -257,15 +283,15 @@ impl Outbound {
             if let Road::Direct { inbox: parking, lane: slot } = &peer.road {
                 for message in parking.drain(*slot) {
                     let size = message.size();
-                    after.wakers.extend(inbox.push_direct(lane, message, size));
+                    after.wake_also(inbox.push_direct(lane, message, size));
                 }
             }
             peer.road = Road::Direct { inbox, lane };
             (peer.hwm, peer.hwm_bytes) = marks;
             peer.open = true;
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The connection ended; the peer's queue stays for the next one. With `discard`, the queue goes
@@ -280,6 +306,7 @@ impl Outbound {
             peer.waker = None;
             peer.blocked = false;
             peer.writing = false;
+            peer.connection = peer.connection.wrapping_add(1);
             let done = peer.outbox.rewind();
             peer.messages += done.messages as u64;
             peer.bytes += done.bytes as u64;
@@ -287,11 +314,12 @@ impl Outbound {
                 peer.open = false;
                 let lost = peer.outbox.clear() as u64;
                 state.count_drop(Some(key), DropReason::PeerGone, lost);
+                state.revoke(|other| other == key);
             }
-            state.settle(key, &mut after.wakers);
-            after.wakers.append(&mut state.progress);
+            state.settle(key, &mut after);
+            after.wakers().append(&mut state.progress);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The peer is gone for good. What still waited for it counts as dropped for `reason`.
@@ -312,15 +340,15 @@ impl Outbound {
                 state.past.messages += peer.messages;
                 state.past.bytes += peer.bytes;
                 state.drops.merge(&peer.drops);
-                after.wakers.extend(peer.waker);
+                after.wake_also(peer.waker);
             }
-            state.waiters.void(key);
+            state.revoke(|other| other == key);
             let more = state.waiters.again(|target| target == Target::All || target == Target::Peer(key));
-            after.wakers.extend(more);
-            after.wakers.append(&mut state.progress);
+            after.wakers().extend(more);
+            after.wakers().append(&mut state.progress);
             lost
         };
-        self.perform(after);
+        self.perform(&mut after);
         lost
     }
 
@@ -329,6 +357,7 @@ impl Outbound {
         let wakers = {
             let mut state = self.lock();
             state.closed = true;
+            state.revoke(|_| true);
             let mut wakers = state.waiters.again(|_| true);
             wakers.extend(state.take_flusher());
             wakers
@@ -352,7 +381,7 @@ impl Outbound {
     pub(crate) fn try_send(&self, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
         let mut after = After::default();
         self.lock().send_any(message, turnaround, &mut after)?;
-        self.perform(after);
+        self.perform(&mut after);
         Ok(())
     }
 
@@ -365,7 +394,7 @@ impl Outbound {
     ) -> Result<(), Refused> {
         let mut after = After::default();
         self.lock().send_to(key, message, turnaround, &mut after)?;
-        self.perform(after);
+        self.perform(&mut after);
         Ok(())
     }
 
@@ -381,7 +410,7 @@ impl Outbound {
         let mut after = After::default();
         let result = {
             let mut state = self.lock();
-            let mut first = false;
+            let mut before = None;
             if let Some(id) = wait.id {
                 match state.waiters.poll(id, cx.waker()) {
                     None => return Poll::Pending,
@@ -389,12 +418,12 @@ impl Outbound {
                         wait.id = None;
                         state.redeem(key, message, turnaround, &mut after);
                         drop(state);
-                        self.perform(after);
+                        self.perform(&mut after);
                         return Poll::Ready(Ok(()));
                     }
                     Some(Outcome::Again) => {
                         wait.id = None;
-                        first = true;
+                        before = Some(id);
                     }
                 }
             }
@@ -403,19 +432,19 @@ impl Outbound {
                 _ => state.send_any(message, turnaround, &mut after),
             };
             if outcome == Err(Refused::Full) {
-                wait.id = Some(state.waiters.join(target, cx.waker(), first));
+                wait.id = Some(state.waiters.join(target, cx.waker(), before));
                 return Poll::Pending;
             }
             outcome
         };
-        self.perform(after);
+        self.perform(&mut after);
         Poll::Ready(result)
     }
 
     /// Sets room aside for one message at some peer, waiting in line for it.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>, wait: &mut Wait) -> Poll<Result<PeerKey, Refused>> {
         let mut state = self.lock();
-        let mut first = false;
+        let mut before = None;
         if let Some(id) = wait.id {
             match state.waiters.poll(id, cx.waker()) {
                 None => return Poll::Pending,
@@ -425,13 +454,13 @@ impl Outbound {
                 }
                 Some(Outcome::Again) => {
                     wait.id = None;
-                    first = true;
+                    before = Some(id);
                 }
             }
         }
         match state.set_aside() {
             Err(Refused::Full) => {
-                wait.id = Some(state.waiters.join(Target::Any, cx.waker(), first));
+                wait.id = Some(state.waiters.join(Target::Any, cx.waker(), before));
                 Poll::Pending
             }
             other => Poll::Ready(other),
@@ -446,7 +475,7 @@ impl Outbound {
     pub(crate) fn redeem(&self, key: PeerKey, message: Message) {
         let mut after = After::default();
         self.lock().redeem(key, &mut Some(message), false, &mut after);
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// Gives room back that was set aside.
@@ -456,18 +485,24 @@ impl Outbound {
             let mut state = self.lock();
             let Some(peer) = state.peers.get_mut(key) else { return };
             peer.outbox.release();
-            state.settle_now(key, &mut after.wakers);
+            state.settle_now(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The caller of a waiting send gives up its place.
     pub(crate) fn abandon(&self, wait: &mut Wait) {
         let Some(id) = wait.id.take() else { return };
-        let granted = self.lock().waiters.leave(id);
+        let (granted, behind) = {
+            let mut state = self.lock();
+            let granted = state.waiters.leave(id);
+            // Whoever waits for all peers may have waited for this place in the line only.
+            (granted, state.waiters.again(|target| target == Target::All))
+        };
         if let Some(key) = granted {
             self.release(key);
         }
+        behind.into_iter().for_each(Waker::wake);
     }
 
     /// The peer takes no new messages; what waits is still written.
@@ -478,13 +513,14 @@ impl Outbound {
         if let Some(peer) = state.peers.get_mut(key) {
             peer.open = false;
         }
+        state.revoke(|other| other == key);
         state.rejoin(key);
     }
 
     /// Ready when nothing waits for this peer.
     pub(crate) fn poll_peer_drained(&self, cx: &mut Context<'_>, key: PeerKey) -> Poll<()> {
         let mut state = self.lock();
-        if state.peers.get(key).is_none_or(|peer| peer.outbox.queued() == 0) {
+        if state.peers.get(key).is_none_or(|peer| peer.outbox.waiting() == 0) {
             return Poll::Ready(());
         }
         state.progress.push(cx.waker().clone());
@@ -562,7 +598,7 @@ impl Outbound {
         let state = self.lock();
         let wire = |peer: &Peer| matches!(peer.road, Road::Wire(_));
         let pending = |(key, peer): (PeerKey, &Peer)| {
-            if wire(peer) { peer.outbox.queued() + state.waiting_in_class(key) } else { 0 }
+            if wire(peer) { peer.outbox.waiting() + state.waiting_in_class(key) } else { 0 }
         };
         state.peers.iter().map(pending).sum()
     }
@@ -575,31 +611,39 @@ impl Outbound {
                 Road::Wire(link) => link.is_some() || !connected_only,
                 Road::Direct { .. } => false,
             };
-            counts && (peer.outbox.queued() > 0 || peer.outbox.control_len() > 0 || state.waiting_in_class(key) > 0)
+            counts && (peer.outbox.waiting() > 0 || peer.outbox.control_len() > 0 || state.waiting_in_class(key) > 0)
         });
         if !busy {
             return Poll::Ready(());
         }
-        if !state.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.progress.push(cx.waker().clone());
-        }
+        state.watch_progress(cx);
         Poll::Pending
     }
 
+    /// By reference: moving what is nearly always empty would cost more than looking at it.
     #[inline]
-    pub(super) fn perform(&self, after: After) {
-        if let Some(waker) = after.wake {
+    pub(super) fn perform(&self, after: &mut After) {
+        if let Some(waker) = after.wake.take() {
             waker.wake();
-        }
-        if !after.wakers.is_empty() {
-            after.wakers.into_iter().for_each(Waker::wake);
         }
         if after.direct {
             self.toll.store(true, Ordering::Relaxed);
         }
-        if !after.leases.is_empty() {
+        if let Some(lease) = after.lease.take() {
             self.toll.store(true, Ordering::Relaxed);
-            self.write(after.leases);
+            self.write(lease);
+        }
+        if let Some(more) = after.more.take() {
+            self.perform_more(*more);
+        }
+    }
+
+    #[cold]
+    fn perform_more(&self, more: More) {
+        more.wakers.into_iter().for_each(Waker::wake);
+        if !more.leases.is_empty() {
+            self.toll.store(true, Ordering::Relaxed);
+            more.leases.into_iter().for_each(|lease| self.write(lease));
         }
     }
 }
@@ -613,9 +657,9 @@ impl Credit for Outbound {
             peer.outbox.refund(messages, bytes);
             peer.messages += messages as u64;
             peer.bytes += bytes as u64;
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 }
 
@@ -669,6 +713,15 @@ impl State {
             return Ok(());
         }
         self.overflow(key, message, after)
+    }
+
+    /// Takes grants back that nobody has used yet: their waiters look again.
+    fn revoke(&mut self, which: impl Fn(PeerKey) -> bool) {
+        for key in self.waiters.revoke(which) {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.outbox.release();
+            }
+        }
     }
 
     /// The peer whose turn it is, among those with room.
@@ -766,7 +819,7 @@ impl State {
                 FlushPolicy::Auto => full_batch || turnaround || (was_clear && peer.lone),
             };
             if caller {
-                after.leases.extend(peer.lease(key));
+                after.lease = peer.lease(key);
                 if !turnaround && !full_batch {
                     // If the task finds nothing when it runs, the link is still sparse.
                     peer.lone = false;
@@ -824,7 +877,7 @@ impl State {
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
                 if let Some(peer) = self.peers.get_mut(key) {
                     peer.kick = Some(Reason::HwmReached);
-                    after.wakers.extend(peer.waker.take());
+                    after.wake_also(peer.waker.take());
                 }
             }
         }
@@ -870,10 +923,10 @@ impl State {
     }
 
     /// A peer's account changed for the better: back into the rotation, and at the low mark the waiters' turn.
-    pub(super) fn settle(&mut self, key: PeerKey, wakers: &mut Vec<Waker>) {
+    pub(super) fn settle(&mut self, key: PeerKey, after: &mut After) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if peer.is_low() {
-            self.settle_now(key, wakers);
+            self.settle_now(key, after);
         } else {
             self.rejoin(key);
         }
@@ -892,7 +945,7 @@ impl State {
     }
 
     /// As [`State::settle`], without waiting for the low mark.
-    fn settle_now(&mut self, key: PeerKey, wakers: &mut Vec<Waker>) {
+    fn settle_now(&mut self, key: PeerKey, after: &mut After) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if peer.high && peer.is_low() {
             peer.high = false;
@@ -903,14 +956,24 @@ impl State {
             while let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.open && !peer.is_full()) {
                 let Some(waker) = self.waiters.grant(key) else { break };
                 peer.outbox.reserve();
-                wakers.push(waker);
+                after.wakers().push(waker);
             }
-            wakers.extend(self.waiters.again(|target| target == Target::All));
+            let again = self.waiters.again(|target| target == Target::All);
+            after.wakers().extend(again);
         }
         self.rejoin(key);
     }
 
-    pub(super) fn progressed(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.append(&mut self.progress);
+    /// Wakes the caller when something was written or dropped.
+    pub(super) fn watch_progress(&mut self, cx: &Context<'_>) {
+        if !self.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.progress.push(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn progressed(&mut self, after: &mut After) {
+        if !self.progress.is_empty() {
+            after.wakers().append(&mut self.progress);
+        }
     }
 }
