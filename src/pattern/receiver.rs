@@ -23,6 +23,16 @@ pub(crate) enum Filter {
     Topics(Arc<Subscriber>),
 }
 
+impl Filter {
+    #[inline]
+    fn wants(&self, topic: &[u8]) -> bool {
+        match self {
+            Filter::All => true,
+            Filter::Topics(subscriber) => subscriber.wants(topic),
+        }
+    }
+}
+
 /// Receives messages, one peer after the other in turn. One task at a time; see [`Receiver::into_shared`].
 ///
 /// PULL and SUB deref to it; DEALER, PAIR, XPUB and XSUB give it by `split`.
@@ -56,12 +66,8 @@ impl Receiver {
         Receiver { socket, reader, filter }
     }
 
-    #[inline]
     fn is_wanted(&self, message: &Message) -> bool {
-        match &self.filter {
-            Filter::All => true,
-            Filter::Topics(subscriber) => subscriber.wants(message.first().map_or(&[], |frame| frame)),
-        }
+        self.filter.wants(message.first().map_or(&[], |frame| frame))
     }
 
     #[inline]
@@ -105,9 +111,8 @@ impl Receiver {
     /// Safe: a message is taken only when this returns it.
     #[inline]
     pub async fn recv(&mut self) -> Result<Message, RecvError> {
-        if let Some(message) = self.reader.take_in_hand()
-            && self.is_wanted(&message)
-        {
+        let filter = &self.filter;
+        if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
             return Ok(message);
         }
         self.recv_from().await.map(|(_, message)| message)
@@ -131,9 +136,8 @@ impl Receiver {
     /// [`TryRecvError`]: `Empty`, `Closed`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
-        if let Some(message) = self.reader.take_in_hand()
-            && self.is_wanted(&message)
-        {
+        let filter = &self.filter;
+        if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
             return Ok(message);
         }
         self.try_recv_from().map(|(_, message)| message)
