@@ -71,10 +71,7 @@ impl Receiver {
     }
 
     #[inline]
-    pub(crate) fn poll_recv_from(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<From, RecvError>> {
+    pub(crate) fn poll_recv_from(&mut self, cx: &mut Context<'_>) -> Poll<Result<From, RecvError>> {
         loop {
             match self.reader.poll_next(cx) {
                 Poll::Ready(Ok((origin, message))) if self.is_wanted(&message) => {

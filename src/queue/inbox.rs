@@ -276,12 +276,7 @@ impl Inbox {
     pub(crate) fn received(&self, lane: PeerKey) -> Option<Received> {
         let state = self.lock();
         let lane = state.lanes.get(lane)?;
-        Some(Received {
-            messages: lane.messages,
-            bytes: lane.bytes,
-            unread: lane.unread,
-            drops: lane.drops,
-        })
+        Some(Received { messages: lane.messages, bytes: lane.bytes, unread: lane.unread, drops: lane.drops })
     }
 
     /// Counters of lanes that are gone.

@@ -62,10 +62,7 @@ impl Reader {
 
     /// The next message and who sent it; waits for one.
     #[inline]
-    pub(crate) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<From, RecvError>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<From, RecvError>> {
         loop {
             if self.inbox.has_arrivals() && self.exchange(None) == Exchange::Closed && self.turns.is_empty() {
                 return Poll::Ready(Err(RecvError::Closed));
@@ -99,7 +96,11 @@ impl Reader {
         lane.current.advance(end);
         lane.read += 1;
         lane.read_bytes += end;
-        if lane.current.is_empty() || self.turns.len() > 1 || lane.read >= self.half || lane.read_bytes >= self.half_bytes {
+        if lane.current.is_empty()
+            || self.turns.len() > 1
+            || lane.read >= self.half
+            || lane.read_bytes >= self.half_bytes
+        {
             self.after_take_in_hand(index);
         }
         Some(Message::single(frame))
