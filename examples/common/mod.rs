@@ -6,7 +6,7 @@
 #![allow(dead_code, unreachable_pub)] // Each example is a crate that uses what it needs.
 
 mod actor;
-mod screen;
+pub mod screen;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use actor::Actor;
-pub use screen::{footer, live, print};
+pub use screen::print;
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -86,7 +86,9 @@ impl Part {
     /// A word after the flags, counted from 0; `otherwise` when it is not there.
     pub fn word<T: FromStr>(&self, at: usize, otherwise: T) -> Outcome<T> {
         match self.words.get(at) {
-            Some(word) => word.parse().map_err(|_| format!("\"{word}\" is not what the role {} takes", self.role).into()),
+            Some(word) => {
+                word.parse().map_err(|_| format!("\"{word}\" is not what the role {} takes", self.role).into())
+            }
             None => Ok(otherwise),
         }
     }
