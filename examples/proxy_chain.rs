@@ -43,7 +43,10 @@ async fn join(mut part: Part) -> Outcome {
     part.hear().await;
     control.terminate();
     let passed = running.await?;
-    part.say(format!("passed {} forward, {} subscriptions backward", passed.forward_messages, passed.backward_messages));
+    part.say(format!(
+        "passed {} forward, {} subscriptions backward",
+        passed.forward_messages, passed.backward_messages
+    ));
     Ok(())
 }
 
@@ -125,7 +128,10 @@ async fn story(stage: Stage) -> Outcome {
     for mut proxy in [first, second] {
         proxy.tell("stop");
         let passed = proxy.wait_for("passed").await?;
-        check(passed.starts_with(&format!("{} ", 4 * READINGS)), "a proxy should have passed every wanted message once")?;
+        check(
+            passed.starts_with(&format!("{} ", 4 * READINGS)),
+            "a proxy should have passed every wanted message once",
+        )?;
         proxy.finish().await?;
     }
     Ok(())

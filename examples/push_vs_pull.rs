@@ -142,7 +142,9 @@ async fn story(stage: Stage) -> Outcome {
         producer.tell("end");
         producer.finish().await?;
     }
-    common::print(format!("\n{JOBS} jobs, one each {PACE:?}; the fast consumer works 1 ms on each, the slow one 10 ms\n"));
+    common::print(format!(
+        "\n{JOBS} jobs, one each {PACE:?}; the fast consumer works 1 ms on each, the slow one 10 ms\n"
+    ));
     common::print("model  fast did  slow did    mean wait    longest wait  in vain");
     rows.into_iter().for_each(common::print);
     Ok(())
