@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{Outcome, Part, Stage, check, number};
-use ginnel::{Message, Pull, Push, Rep, Req};
+use ginnel::{Message, Pull, Push, Rep, Req, SendError};
 
 const JOBS: u64 = 100;
 const PACE: Duration = Duration::from_millis(3);
@@ -55,7 +55,10 @@ async fn giver(mut part: Part) -> Outcome {
             _ = clock.tick() => waiting.extend(next.next().map(|job| (job.to_string(), now().to_string()))),
             request = rep.recv() => {
                 let reply = waiting.pop_front().map_or_else(|| Message::from("nothing"), Message::from);
-                request?.reply(reply).await?;
+                match request?.reply(reply).await {
+                    Err(SendError::NoRoute(_)) => {} // Who asked has left.
+                    sent => drop(sent?),
+                }
             }
             _ = part.hear() => return Ok(()),
         }
