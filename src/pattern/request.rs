@@ -4,7 +4,7 @@
 //! their way to it; a ROUTER may count frames, so it gets libzmq's default bytes and one request at a time.
 //! There is no task in between: whoever waits for a reply reads for all ([`Calls::poll`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
 use std::ops::Deref;
@@ -58,10 +58,10 @@ struct Server {
 }
 
 struct State {
-    servers: HashMap<PeerKey, Server>,
+    servers: BTreeMap<PeerKey, Server>,
     turns: Vec<PeerKey>,
     turn: usize,
-    calls: HashMap<u32, Call>,
+    calls: BTreeMap<u32, Call>,
     queue: VecDeque<u32>,
     next_id: u32,
     reader: Reader,
@@ -85,10 +85,10 @@ impl Calls {
         let correlate = options.correlate.or(options.lockstep.then_some(false));
         let max_open = if options.send_hwm == 0 { usize::MAX } else { options.send_hwm };
         let state = State {
-            servers: HashMap::new(),
+            servers: BTreeMap::new(),
             turns: Vec::new(),
             turn: 0,
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             queue: VecDeque::new(),
             next_id: seed(),
             reader: Reader::new(inbox.clone(), true),

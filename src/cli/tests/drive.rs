@@ -202,10 +202,13 @@ fn a_rep_takes_no_second_request_before_its_reply() {
 #[test]
 fn a_relaxed_req_may_ask_again() {
     let mut rep = Drive::bound("rep", json!({}));
-    let mut req = Drive::connected("req", &rep, json!({"options": {"req_relaxed": 1, "req_correlate": 1}}));
+    let mut req =
+        Drive::connected("req", &rep, json!({"ack": true, "options": {"req_relaxed": 1, "req_correlate": 1}}));
     req.send(&[b"one"]);
+    assert_eq!(req.read(), json!({"ev": "sent", "n": 1}));
     assert_eq!(rep.recv(), [b"one"]);
     req.send(&[b"two"]);
+    assert_eq!(req.read(), json!({"ev": "sent", "n": 2}));
     rep.send(&[b"late"]);
     assert_eq!(rep.recv(), [b"two"]);
     rep.send(&[b"second"]);
@@ -308,18 +311,16 @@ fn the_end_of_input_alone_does_not_end_it() {
     push.send(&[b"still here"]);
     assert_eq!(pull.recv(), [b"still here"]);
     pull.ginnel.signal("TERM");
-    assert_eq!(pull.ginnel.end().code, Some(143));
+    assert_eq!(pull.ginnel.wait().code, Some(143));
 }
 
 #[test]
 fn a_closed_stdout_ends_with_0() {
     let mut pull = Drive::bound("pull", json!({}));
-    let mut push = Drive::connected("push", &pull, json!({}));
-    push.send(&[b"1"]);
+    let _push = Ginnel::start(&["push", "-c", &pull.endpoints[0], "-D", "a", "-i", "1ms"]);
     pull.recv();
     pull.ginnel.close_stdout();
-    push.send(&[b"2"]);
-    assert_eq!(pull.ginnel.end().code, Some(0));
+    assert_eq!(pull.ginnel.wait().code, Some(0));
 }
 
 #[test]

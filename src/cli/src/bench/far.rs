@@ -228,7 +228,15 @@ async fn send(sender: &impl Send, socket: &Socket, message: &Message, length: Le
             sent
         }
     };
+    drained(socket).await;
     (sent, socket.stats().drops.total() - drops)
+}
+
+/// Waits until nothing is queued: only then is it settled what a full queue has dropped.
+async fn drained(socket: &Socket) {
+    while socket.peers().iter().any(|peer| peer.queued > 0) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 async fn send_count(sender: &impl Send, message: &Message, count: u64) -> u64 {

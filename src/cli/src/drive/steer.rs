@@ -1,6 +1,8 @@
 //! The lines of stdin, one after the other: each is done before the next is read.
 
-use ginnel::Socket;
+use std::time::Duration;
+
+use ginnel::{Endpoint, Event, Socket};
 use serde_json::{Map, Value, json};
 
 use super::config::Config;
@@ -76,11 +78,31 @@ impl Steer<'_> {
             Line::Unsubscribe(topic) => self.outgoing.subscribe(&topic, false).await.map(|()| Map::new()),
             Line::Bind(ep) => Ok(endpoint(self.socket.bind_to(ep).await?.to_string())),
             Line::Connect(ep) => Ok(endpoint(self.socket.connect_to(ep)?.to_string())),
-            Line::Unbind(ep) => self.socket.unbind(ep).map(|()| Map::new()).map_err(Fault::from),
+            Line::Unbind(ep) => self.unbind(&ep).await.map(|()| Map::new()),
             Line::Disconnect(ep) => self.socket.disconnect(ep).map(|()| Map::new()).map_err(Fault::from),
             Line::Stats => Ok(Map::from_iter([("stats".to_owned(), self.stats())])),
             Line::Send(_) | Line::Exit => Err(Fault::new(Errno::EINVAL, "not a command")),
         }
+    }
+
+    /// Done means that the address is free again: the library's unbind only starts that.
+    async fn unbind(&self, endpoint: &str) -> Result<(), Fault> {
+        let mut monitor = self.socket.monitor();
+        self.socket.unbind(endpoint)?;
+        let Ok(endpoint) = endpoint.parse::<Endpoint>() else { return Ok(()) };
+        let endpoint = endpoint.to_string();
+        let stopped = async {
+            while let Some(event) = monitor.recv().await {
+                if matches!(event, Event::Stopped { endpoint: stopped } if stopped == endpoint) {
+                    return;
+                }
+            }
+        };
+        // An endpoint within the process stops without saying so.
+        if !endpoint.starts_with("inproc:") {
+            let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
+        }
+        Ok(())
     }
 
     fn stats(&self) -> Value {

@@ -134,6 +134,11 @@ impl Ginnel {
         assert!(status.is_ok_and(|status| status.success()));
     }
 
+    /// Whether it has ended already.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     fn stderr_so_far(&mut self) -> String {
         let _ = self.child.kill();
         self.stderr.take().map(|thread| thread.join().unwrap_or_default()).unwrap_or_default()
@@ -142,6 +147,11 @@ impl Ginnel {
     /// Closes stdin and waits for the end.
     pub(crate) fn end(mut self) -> Ended {
         self.stdin = None;
+        self.wait()
+    }
+
+    /// Waits for the end with stdin as it is.
+    pub(crate) fn wait(mut self) -> Ended {
         let mut stdout = Vec::new();
         if let Some(pipe) = &mut self.stdout {
             pipe.read_to_end(&mut stdout).expect("stdout is readable");
