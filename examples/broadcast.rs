@@ -11,23 +11,21 @@ use ginnel::{Pub, Sub};
 const SUBSCRIBERS: u64 = 50;
 const ROOMS: u64 = 25;
 const NOTES: u64 = 20;
-/// What every subscriber is interested in; the last message has it, too.
-const EVERYBODY: &str = "all.";
+const LAST: u64 = NOTES - 1;
 
-/// The whole broadcast: topic and text of every message. With 501 of them nobody's queue of 1000 overflows.
-fn announcements() -> impl Iterator<Item = (String, String)> {
+/// The whole broadcast: topic and number of every note. With 500 of them nobody's queue of 1000 overflows.
+fn notes() -> impl Iterator<Item = (String, u64)> {
     let notes = (0..NOTES).flat_map(|note| (0..ROOMS).map(move |room| (room, note)));
-    let notes = notes.map(|(room, note)| (format!("floor-{}.room-{room:02}", room % 5), format!("note {note}")));
-    notes.chain([(EVERYBODY.into(), "that was all".into())])
+    notes.map(|(room, note)| (format!("floor-{}.room-{room:02}", room % 5), note))
 }
 
-/// Even subscribers want a whole floor, odd ones a single room.
-fn prefix(subscriber: u64) -> String {
+/// Even subscribers want a whole floor, odd ones a single room. Also, how many rooms that is.
+fn prefix(subscriber: u64) -> (String, u64) {
     let room = subscriber % ROOMS;
     if subscriber.is_multiple_of(2) {
-        format!("floor-{}.", room % 5)
+        (format!("floor-{}.", room % 5), ROOMS / 5)
     } else {
-        format!("floor-{}.room-{room:02}", room % 5)
+        (format!("floor-{}.room-{room:02}", room % 5), 1)
     }
 }
 
@@ -42,8 +40,8 @@ async fn publisher(part: Part) -> Outcome {
     let publisher = Pub::bind(part.bind()).await?;
     part.say_endpoint(&publisher);
     publisher.wait_for_subscribers(SUBSCRIBERS as usize).await?;
-    for (topic, text) in announcements() {
-        publisher.send((topic, text)).await?;
+    for (topic, note) in notes() {
+        publisher.send((topic, note.to_string())).await?;
     }
     publisher.close().await;
     part.say(format!("dropped {}", publisher.stats().drops.total()));
@@ -52,17 +50,15 @@ async fn publisher(part: Part) -> Outcome {
 
 /// Word: its number, from 0.
 async fn subscriber(part: Part) -> Outcome {
-    let mine = prefix(part.word(0, 0)?);
-    let mut sub = Sub::builder().subscribe(&mine).subscribe(EVERYBODY).connect(part.endpoint(0)?)?;
-    let mut got = 0;
-    loop {
+    let (mine, rooms) = prefix(part.word(0, 0)?);
+    let mut sub = Sub::builder().subscribe(&mine).connect(part.endpoint(0)?)?;
+    let (mut got, mut ended) = (0, 0);
+    while ended < rooms {
         let message = sub.recv().await?;
         let topic = message[0].to_str()?;
-        if topic == EVERYBODY {
-            break;
-        }
         check(topic.starts_with(&mine), format!("{topic} is not for {mine}"))?;
         got += 1;
+        ended += u64::from(number(&message[1])? == LAST);
     }
     part.say(format!("got {got} of {mine}"));
     Ok(())
@@ -77,8 +73,8 @@ async fn story(stage: Stage) -> Outcome {
     }
     let mut copies = 0;
     for (n, mut subscriber) in (0..).zip(subscribers) {
-        let mine = prefix(n);
-        let expected = announcements().filter(|(topic, _)| topic.starts_with(&mine)).count() as u64;
+        let (mine, _) = prefix(n);
+        let expected = notes().filter(|(topic, _)| topic.starts_with(&mine)).count() as u64;
         let said = subscriber.wait_for("got").await?;
         let got = number(said.split(' ').next().unwrap_or_default())?;
         check(got == expected, format!("subscriber {n} got {got} messages instead of {expected}"))?;
@@ -87,7 +83,7 @@ async fn story(stage: Stage) -> Outcome {
     }
     check(publisher.wait_for("dropped").await? == "0", "nothing should have been dropped")?;
     publisher.finish().await?;
-    common::print(format!("{} messages became {copies} copies, each where it belongs", announcements().count() - 1));
+    common::print(format!("{} messages became {copies} copies, each where it belongs", notes().count()));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ async fn room(mut part: Part) -> Outcome {
                 let (kind, text) = (message[0].to_str()?, message.get(1).map_or(Ok(""), |frame| frame.to_str())?);
                 let line = match (kind, users.get(&peer)) {
                     ("join", _) => {
-                        users.insert(peer, text.to_owned());
+                        users.insert(peer.clone(), text.to_owned());
                         format!("* {text} is here")
                     }
                     ("say", Some(name)) => format!("{name}: {text}"),

@@ -41,6 +41,10 @@ mod wire;
 #[doc = include_str!("design.md")]
 pub mod design {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub use endpoint::{Endpoint, IntoEndpoint};
 pub use engine::events::Monitor;
 pub use error::{

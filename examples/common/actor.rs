@@ -52,17 +52,27 @@ impl Actor {
         Ok(Actor { name, lines, input: Some(input), end })
     }
 
+    /// The next line that it says.
+    pub async fn next_line(&mut self) -> Outcome<String> {
+        match self.lines.recv().await {
+            Some(line) => Ok(line),
+            None => {
+                self.ended().await?;
+                Err(format!("{} ended too early", self.name).into())
+            }
+        }
+    }
+
     /// The rest of the next line that starts with the word `key`.
     pub async fn wait_for(&mut self, key: &str) -> Outcome<String> {
-        while let Some(line) = self.lines.recv().await {
+        loop {
+            let line = self.next_line().await.map_err(|why| format!("{why}, waiting for \"{key}\""))?;
             match line.strip_prefix(key) {
                 Some("") => return Ok(String::new()),
                 Some(rest) if rest.starts_with(' ') => return Ok(rest.trim().into()),
                 _ => {}
             }
         }
-        self.ended().await?;
-        Err(format!("{} ended without saying \"{key}\"", self.name).into())
     }
 
     /// Tells it a line.

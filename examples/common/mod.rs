@@ -6,7 +6,7 @@
 #![allow(dead_code, unreachable_pub)] // Each example is a crate that uses what it needs.
 
 mod actor;
-mod screen;
+pub mod screen;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use actor::Actor;
-pub use screen::{footer, live, print};
+pub use screen::print;
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 pub type Outcome<T = ()> = Result<T, Failure>;

@@ -29,6 +29,11 @@ pub fn footer(lines: Vec<String>) {
     }
 }
 
+/// Leaves the footer where it is; further lines come below it.
+pub fn release() {
+    FOOTER.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
 fn draw(erase: usize, text: &str, footer: &[String]) {
     // Up over the old footer, and clear to the end of the screen.
     let start = if erase > 0 { format!("\x1b[{erase}A\x1b[J") } else { String::new() };
