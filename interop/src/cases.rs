@@ -89,18 +89,21 @@ pub async fn until(step: &str, mut condition: impl FnMut() -> bool) -> Outcome {
 
 /// The next event that `wanted` accepts.
 pub async fn wait_for(monitor: &mut Monitor, step: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event, Fault> {
-    let mut seen = Vec::new();
+    let mut seen = std::collections::VecDeque::new();
     let look = async {
         while let Some(event) = monitor.recv().await {
             if wanted(&event) {
                 return Ok::<Event, Fault>(event);
             }
-            seen.push(event);
+            seen.push_back(event);
+            if seen.len() > 8 {
+                seen.pop_front();
+            }
         }
         Err("the monitor ended".into())
     };
     let found = within(step, look).await;
-    found.map_err(|fault| format!("{fault}; events seen: {seen:?}").into())
+    found.map_err(|fault| format!("{fault}; last events: {seen:?}").into())
 }
 
 pub fn check(holds: bool, otherwise: impl Display) -> Outcome {

@@ -37,8 +37,11 @@ pub enum Ours {
 
 /// Builds the type with options given as text, and binds or connects it.
 macro_rules! open {
-    ($type:ident, $options:expr, $at:expr) => {{
-        let mut builder = ginnel::$type::builder();
+    ($type:ident, $options:expr, $at:expr) => {
+        open!(ginnel::$type::builder() => $options, $at)
+    };
+    ($builder:expr => $options:expr, $at:expr) => {{
+        let mut builder = $builder;
         for (name, value) in $options {
             builder = builder.option(name, value)?;
         }
@@ -81,7 +84,8 @@ impl Ours {
             SocketType::Req => Ours::Req(open!(Req, options, at), None),
             SocketType::Rep => Ours::Rep(open!(Rep, options, at), None),
             SocketType::Dealer => Ours::Dealer(open!(Dealer, options, at)),
-            SocketType::Router => Ours::Router(open!(Router, options, at), None),
+            // Mandatory, so that a full queue makes it wait as all others do.
+            SocketType::Router => Ours::Router(open!(Router::builder().mandatory(true) => options, at), None),
             SocketType::Pair => Ours::Pair(open!(Pair, options, at)),
         })
     }

@@ -50,6 +50,7 @@ fn reason_of(event: Event) -> String {
     }
 }
 
+/// libzmq 4.3.5 misspells ERROR here (`5e "RROR"`); a client of ours still knows what was meant.
 async fn our_wrong_password(peer: &mut Peer) -> Outcome {
     peer.call(json!({ "do": "plain", "users": { "anna": "secret" } })).await?;
     let endpoint = peer.bind("theirs", "PULL", "tcp://127.0.0.1:*", json!({ "PLAIN_SERVER": 1 })).await?;
@@ -60,6 +61,7 @@ async fn our_wrong_password(peer: &mut Peer) -> Outcome {
     check(reason == "AuthDenied" || reason.starts_with("PeerError: 400"), format!("the reason is {reason}"))
 }
 
+/// libzmq 4.3.5 knows only its own misspelt ERROR, so ours fails there as a breach of protocol; it stays away all the same.
 async fn their_wrong_password(peer: &mut Peer) -> Outcome {
     let ours = Pull::builder().security(Security::PlainServer(vec![anna("secret")?])).build()?;
     let mut monitor = ours.monitor();
@@ -67,8 +69,8 @@ async fn their_wrong_password(peer: &mut Peer) -> Outcome {
     peer.connect("theirs", "PUSH", &endpoint.to_string(), their_login("wrong")).await?;
     let event = wait_for(&mut monitor, "Refused", refused).await?;
     same("our reason", reason_of(event), "AuthDenied".to_owned())?;
-    let events = peer.events("theirs", "HANDSHAKE_FAILED_AUTH", 10_000).await?;
-    check(events.iter().any(|name| name == "HANDSHAKE_FAILED_AUTH"), format!("their events: {events:?}"))
+    let events = peer.events("theirs", "DISCONNECTED", 10_000).await?;
+    check(events.iter().any(|name| name.starts_with("HANDSHAKE_FAILED_")), format!("their events: {events:?}"))
 }
 
 /// Both sides must use the same mechanism.

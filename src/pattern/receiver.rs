@@ -106,6 +106,11 @@ impl Receiver {
     /// Safe: a message is taken only when this returns it.
     #[inline]
     pub async fn recv(&mut self) -> Result<Message, RecvError> {
+        if let Some(message) = self.reader.take_in_hand()
+            && self.is_wanted(&message)
+        {
+            return Ok(message);
+        }
         self.recv_from().await.map(|(_, message)| message)
     }
 
@@ -127,6 +132,11 @@ impl Receiver {
     /// [`TryRecvError`]: `Empty`, `Closed`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
+        if let Some(message) = self.reader.take_in_hand()
+            && self.is_wanted(&message)
+        {
+            return Ok(message);
+        }
         self.try_recv_from().map(|(_, message)| message)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Ids;
 use super::receiver::{Filter, Receiver};
-use super::sender::{lost, send_error, send_to, try_send_error, within};
+use super::sender::{lost, send_error, send_to, try_send_error, within, yield_to_others};
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::engine::{Inbound, Newcomer, Pattern};
 use crate::error::{ConnectError, OptionError, RecvError, SendError, TryRecvError, TrySendError};
@@ -282,7 +282,7 @@ impl RouterSender {
             return self.unknown(message).map_err(|(refused, message)| send_error(refused, message));
         };
         if self.socket.outbound().takes_toll() {
-            tokio::task::coop::consume_budget().await;
+            yield_to_others().await;
         }
         let sent = match self.socket.outbound().try_send_to(key, &mut message, false) {
             Err(Refused::Full) => {

@@ -125,7 +125,15 @@ impl Sender {
     /// # Cancel safety
     /// Safe: dropped before it is done, nothing was sent. To keep the message, use [`Sender::reserve`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
-        self.send_within(message.into(), self.socket.options().send_timeout).await
+        if self.outbound().takes_toll() {
+            yield_to_others().await;
+        }
+        let mut message = Some(message.into());
+        // A send that does not wait costs neither timer nor a place in the line.
+        match self.attempt(&mut message) {
+            Ok(()) => Ok(Receipt::ACCEPTED),
+            Err(refused) => self.send_later(refused, message, self.socket.options().send_timeout).await,
+        }
     }
 
     /// As [`Sender::send`], for at most this long.
@@ -140,21 +148,23 @@ impl Sender {
         message: impl Into<Message>,
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
-        self.send_within(message.into(), Some(limit)).await
+        let mut message = Some(message.into());
+        match self.attempt(&mut message) {
+            Ok(()) => Ok(Receipt::ACCEPTED),
+            Err(refused) => self.send_later(refused, message, Some(limit)).await,
+        }
     }
 
-    async fn send_within(&self, message: Message, limit: Option<Duration>) -> Result<Receipt, SendError<Message>> {
-        let mut message = Some(message);
-        if self.outbound().takes_toll() {
-            // Others must run, too: the tasks that write and read for us among them. Before the message is
-            // accepted, so that dropping this future here sends nothing.
-            tokio::task::coop::consume_budget().await;
-        }
-        // A send that does not wait costs neither timer nor a place in the line.
-        match self.attempt(&mut message) {
-            Ok(()) => return Ok(Receipt::ACCEPTED),
-            Err(Refused::Full) => {}
-            Err(refused) => return Err(fail(refused, message)),
+    /// What [`Sender::send`] does when the first attempt was refused.
+    #[cold]
+    async fn send_later(
+        &self,
+        refused: Refused,
+        mut message: Option<Message>,
+        limit: Option<Duration>,
+    ) -> Result<Receipt, SendError<Message>> {
+        if refused != Refused::Full {
+            return Err(fail(refused, message));
         }
         match within(limit, self.wait_and_send(&mut message)).await {
             Some(Ok(())) => Ok(Receipt::ACCEPTED),
@@ -294,6 +304,13 @@ impl Sender {
     pub fn sink(&self) -> MessageSink {
         MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default() }
     }
+}
+
+/// Lets others run: the tasks that write and read for us among them. Before a message is accepted, so that a
+/// send that is dropped here has sent nothing.
+#[cold]
+pub(crate) async fn yield_to_others() {
+    tokio::task::coop::consume_budget().await;
 }
 
 fn fail(refused: Refused, message: Option<Message>) -> SendError<Message> {

@@ -15,6 +15,10 @@ use crate::event::{DropReason, Reason};
 use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
+/// A message is in its subscribers' queues; whom to write for or wake is still open.
+#[must_use = "subscribers may be waiting"]
+pub(crate) struct Publication(After);
+
 #[derive(Default)]
 struct Class {
     arena: Arena,
@@ -76,11 +80,12 @@ impl Outbound {
             // What a seal left in an outbox has no other occasion to be written.
             after.wake = state.fanout.flusher.take();
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
-    /// Publishes to these classes (each named once), following the socket's choice for full members.
-    pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<(), Refused> {
+    /// Publishes to these classes (each named once), following the socket's choice for full members. What is
+    /// left to do, [`Outbound::settle_publication`] does, when the caller has let go of its own locks.
+    pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<Publication, Refused> {
         let mut state = self.lock();
         let mut after = After::default();
         if state.is_closed() {
@@ -94,7 +99,7 @@ impl Outbound {
             let leases = state.lease_full(classes);
             if !leases.is_empty() {
                 drop(state);
-                self.write(leases);
+                leases.into_iter().for_each(|lease| self.write(lease));
                 state = self.lock();
             }
             if state.limits.on_full == OnFull::Block && state.any_full(classes) {
@@ -107,9 +112,13 @@ impl Outbound {
         for &class in classes {
             state.append(class, message, &mut after);
         }
-        drop(state);
-        self.perform(after);
-        Ok(())
+        Ok(Publication(after))
+    }
+
+    /// Writes and wakes what a publication calls for.
+    #[inline]
+    pub(crate) fn settle_publication(&self, mut publication: Publication) {
+        self.perform(&mut publication.0);
     }
 
     /// As [`Outbound::try_publish`], but waits until every matching peer has room (`OnFull::Block`).
@@ -119,7 +128,7 @@ impl Outbound {
         wait: &mut Wait,
         classes: &[usize],
         message: &Message,
-    ) -> Poll<Result<(), Refused>> {
+    ) -> Poll<Result<Publication, Refused>> {
         let mut before = None;
         if let Some(id) = *wait.id() {
             match self.lock().waiters.poll(id, cx.waker()) {
@@ -325,7 +334,7 @@ impl State {
             OnFull::Disconnect => {
                 peer.muted = true;
                 peer.kick = Some(Reason::HwmReached);
-                after.wakers.extend(peer.waker.take());
+                after.wake_also(peer.waker.take());
             }
             _ => peer.muted = true,
         }
@@ -378,7 +387,10 @@ impl State {
         } else if !class.dirty {
             class.dirty = true;
             self.fanout.dirty.push(index);
-            after.wake = self.fanout.flusher.take();
+            if let Some(flusher) = self.fanout.flusher.take() {
+                // Only if there is one: an earlier class of the same message may have put it there already.
+                after.wake = Some(flusher);
+            }
         }
     }
 
@@ -393,7 +405,7 @@ impl State {
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
-            after.wakers.extend(one.wake);
+            after.wake_also(one.wake);
         }
     }
 
@@ -404,7 +416,7 @@ impl State {
             if let Some(peer) = self.peers.get_mut(key)
                 && peer.is_idle()
             {
-                after.leases.extend(peer.lease(key));
+                after.leases().extend(peer.lease(key));
             }
         }
     }

@@ -68,6 +68,8 @@ pub(super) struct Peer {
     pub(super) waker: Option<Waker>,
     /// Somebody holds the write lease.
     pub(super) writing: bool,
+    /// Counts the peer's connections.
+    pub(super) connection: u32,
     /// The kernel is full: only the task, which waits for it, writes.
     pub(super) blocked: bool,
     /// The task's last wake found at most one message: the next one is written by its caller.
@@ -137,10 +139,33 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct After {
     pub(super) wake: Option<Waker>,
-    pub(super) wakers: Vec<Waker>,
-    pub(super) leases: Vec<super::lease::Lease>,
+    pub(super) lease: Option<super::lease::Lease>,
+    /// The rare rest, apart so that the common case has nothing to set up or tear down.
+    more: Option<Box<More>>,
     /// A message went straight to another socket, or a segment is full: work for others.
     pub(super) direct: bool,
+}
+
+#[derive(Default)]
+struct More {
+    wakers: Vec<Waker>,
+    leases: Vec<super::lease::Lease>,
+}
+
+impl After {
+    pub(super) fn wakers(&mut self) -> &mut Vec<Waker> {
+        &mut self.more.get_or_insert_default().wakers
+    }
+
+    pub(super) fn leases(&mut self) -> &mut Vec<super::lease::Lease> {
+        &mut self.more.get_or_insert_default().leases
+    }
+
+    pub(super) fn wake_also(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.wakers().push(waker);
+        }
+    }
 }
 
 /// Why a message was not taken.
@@ -207,6 +232,7 @@ impl Outbound {
                 in_rotation: false,
                 waker: None,
                 writing: false,
+                connection: 0,
                 blocked: false,
                 lone: true,
                 kick: None,
@@ -217,10 +243,10 @@ impl Outbound {
                 bytes: 0,
                 drops: Drops::default(),
             });
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
             key
         };
-        self.perform(after);
+        self.perform(&mut after);
         key
     }
 
@@ -235,9 +261,9 @@ impl Outbound {
             peer.blocked = false;
             peer.lone = true;
             peer.kick = None;
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The other end of an in-process peer is gone: what it had is its own, what comes now is parked.
@@ -257,15 +283,15 @@ impl Outbound {
             if let Road::Direct { inbox: parking, lane: slot } = &peer.road {
                 for message in parking.drain(*slot) {
                     let size = message.size();
-                    after.wakers.extend(inbox.push_direct(lane, message, size));
+                    after.wake_also(inbox.push_direct(lane, message, size));
                 }
             }
             peer.road = Road::Direct { inbox, lane };
             (peer.hwm, peer.hwm_bytes) = marks;
             peer.open = true;
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The connection ended; the peer's queue stays for the next one. With `discard`, the queue goes
@@ -280,6 +306,7 @@ impl Outbound {
             peer.waker = None;
             peer.blocked = false;
             peer.writing = false;
+            peer.connection = peer.connection.wrapping_add(1);
             let done = peer.outbox.rewind();
             peer.messages += done.messages as u64;
             peer.bytes += done.bytes as u64;
@@ -289,10 +316,10 @@ impl Outbound {
                 state.count_drop(Some(key), DropReason::PeerGone, lost);
                 state.revoke(|other| other == key);
             }
-            state.settle(key, &mut after.wakers);
-            after.wakers.append(&mut state.progress);
+            state.settle(key, &mut after);
+            after.wakers().append(&mut state.progress);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The peer is gone for good. What still waited for it counts as dropped for `reason`.
@@ -313,15 +340,15 @@ impl Outbound {
                 state.past.messages += peer.messages;
                 state.past.bytes += peer.bytes;
                 state.drops.merge(&peer.drops);
-                after.wakers.extend(peer.waker);
+                after.wake_also(peer.waker);
             }
             state.revoke(|other| other == key);
             let more = state.waiters.again(|target| target == Target::All || target == Target::Peer(key));
-            after.wakers.extend(more);
-            after.wakers.append(&mut state.progress);
+            after.wakers().extend(more);
+            after.wakers().append(&mut state.progress);
             lost
         };
-        self.perform(after);
+        self.perform(&mut after);
         lost
     }
 
@@ -354,7 +381,7 @@ impl Outbound {
     pub(crate) fn try_send(&self, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
         let mut after = After::default();
         self.lock().send_any(message, turnaround, &mut after)?;
-        self.perform(after);
+        self.perform(&mut after);
         Ok(())
     }
 
@@ -367,7 +394,7 @@ impl Outbound {
     ) -> Result<(), Refused> {
         let mut after = After::default();
         self.lock().send_to(key, message, turnaround, &mut after)?;
-        self.perform(after);
+        self.perform(&mut after);
         Ok(())
     }
 
@@ -391,7 +418,7 @@ impl Outbound {
                         wait.id = None;
                         state.redeem(key, message, turnaround, &mut after);
                         drop(state);
-                        self.perform(after);
+                        self.perform(&mut after);
                         return Poll::Ready(Ok(()));
                     }
                     Some(Outcome::Again) => {
@@ -410,7 +437,7 @@ impl Outbound {
             }
             outcome
         };
-        self.perform(after);
+        self.perform(&mut after);
         Poll::Ready(result)
     }
 
@@ -448,7 +475,7 @@ impl Outbound {
     pub(crate) fn redeem(&self, key: PeerKey, message: Message) {
         let mut after = After::default();
         self.lock().redeem(key, &mut Some(message), false, &mut after);
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// Gives room back that was set aside.
@@ -458,9 +485,9 @@ impl Outbound {
             let mut state = self.lock();
             let Some(peer) = state.peers.get_mut(key) else { return };
             peer.outbox.release();
-            state.settle_now(key, &mut after.wakers);
+            state.settle_now(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 
     /// The caller of a waiting send gives up its place.
@@ -589,26 +616,34 @@ impl Outbound {
         if !busy {
             return Poll::Ready(());
         }
-        if !state.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.progress.push(cx.waker().clone());
-        }
+        state.watch_progress(cx);
         Poll::Pending
     }
 
+    /// By reference: moving what is nearly always empty would cost more than looking at it.
     #[inline]
-    pub(super) fn perform(&self, after: After) {
-        if let Some(waker) = after.wake {
+    pub(super) fn perform(&self, after: &mut After) {
+        if let Some(waker) = after.wake.take() {
             waker.wake();
-        }
-        if !after.wakers.is_empty() {
-            after.wakers.into_iter().for_each(Waker::wake);
         }
         if after.direct {
             self.toll.store(true, Ordering::Relaxed);
         }
-        if !after.leases.is_empty() {
+        if let Some(lease) = after.lease.take() {
             self.toll.store(true, Ordering::Relaxed);
-            self.write(after.leases);
+            self.write(lease);
+        }
+        if let Some(more) = after.more.take() {
+            self.perform_more(*more);
+        }
+    }
+
+    #[cold]
+    fn perform_more(&self, more: More) {
+        more.wakers.into_iter().for_each(Waker::wake);
+        if !more.leases.is_empty() {
+            self.toll.store(true, Ordering::Relaxed);
+            more.leases.into_iter().for_each(|lease| self.write(lease));
         }
     }
 }
@@ -622,9 +657,9 @@ impl Credit for Outbound {
             peer.outbox.refund(messages, bytes);
             peer.messages += messages as u64;
             peer.bytes += bytes as u64;
-            state.settle(key, &mut after.wakers);
+            state.settle(key, &mut after);
         }
-        self.perform(after);
+        self.perform(&mut after);
     }
 }
 
@@ -784,7 +819,7 @@ impl State {
                 FlushPolicy::Auto => full_batch || turnaround || (was_clear && peer.lone),
             };
             if caller {
-                after.leases.extend(peer.lease(key));
+                after.lease = peer.lease(key);
                 if !turnaround && !full_batch {
                     // If the task finds nothing when it runs, the link is still sparse.
                     peer.lone = false;
@@ -842,7 +877,7 @@ impl State {
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
                 if let Some(peer) = self.peers.get_mut(key) {
                     peer.kick = Some(Reason::HwmReached);
-                    after.wakers.extend(peer.waker.take());
+                    after.wake_also(peer.waker.take());
                 }
             }
         }
@@ -888,10 +923,10 @@ impl State {
     }
 
     /// A peer's account changed for the better: back into the rotation, and at the low mark the waiters' turn.
-    pub(super) fn settle(&mut self, key: PeerKey, wakers: &mut Vec<Waker>) {
+    pub(super) fn settle(&mut self, key: PeerKey, after: &mut After) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if peer.is_low() {
-            self.settle_now(key, wakers);
+            self.settle_now(key, after);
         } else {
             self.rejoin(key);
         }
@@ -910,7 +945,7 @@ impl State {
     }
 
     /// As [`State::settle`], without waiting for the low mark.
-    fn settle_now(&mut self, key: PeerKey, wakers: &mut Vec<Waker>) {
+    fn settle_now(&mut self, key: PeerKey, after: &mut After) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if peer.high && peer.is_low() {
             peer.high = false;
@@ -921,14 +956,24 @@ impl State {
             while let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.open && !peer.is_full()) {
                 let Some(waker) = self.waiters.grant(key) else { break };
                 peer.outbox.reserve();
-                wakers.push(waker);
+                after.wakers().push(waker);
             }
-            wakers.extend(self.waiters.again(|target| target == Target::All));
+            let again = self.waiters.again(|target| target == Target::All);
+            after.wakers().extend(again);
         }
         self.rejoin(key);
     }
 
-    pub(super) fn progressed(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.append(&mut self.progress);
+    /// Wakes the caller when something was written or dropped.
+    pub(super) fn watch_progress(&mut self, cx: &Context<'_>) {
+        if !self.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.progress.push(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn progressed(&mut self, after: &mut After) {
+        if !self.progress.is_empty() {
+            after.wakers().append(&mut self.progress);
+        }
     }
 }

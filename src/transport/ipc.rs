@@ -284,11 +284,13 @@ impl Drop for TemporaryDirectory {
     }
 }
 
+#[cfg(test)]
 /// The first of the two ends that has a name: only listeners have one, as a rule.
 pub(super) fn text(first: io::Result<SocketAddr>, second: io::Result<SocketAddr>) -> String {
     [first, second].into_iter().flatten().find_map(|end| name(&end)).unwrap_or_else(|| "ipc://?".to_owned())
 }
 
+#[cfg(test)]
 fn name(end: &SocketAddr) -> Option<String> {
     if let Some(path) = end.as_pathname() {
         return Some(format!("ipc://{}", path.display()));
@@ -534,7 +536,7 @@ mod tests {
         let options = TransportOptions { send_buffer: Some(50_000), ..options() };
         let listener = transport::bind(&scratch.endpoint("socket").parse().unwrap(), &options).await.unwrap();
         let client = transport::connect(listener.endpoint(), &options).await.unwrap();
-        for stream in [client, listener.accept().await.unwrap()] {
+        for stream in [client, listener.accept().await.unwrap().0] {
             let transport::Stream::Unix(stream) = stream else { panic!("not a Unix domain socket") };
             assert!(SockRef::from(&stream).send_buffer_size().unwrap() >= 50_000);
         }

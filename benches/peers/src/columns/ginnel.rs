@@ -3,6 +3,7 @@
 use ginnel::{Batch, Message, Pull, Push, Rep, Req};
 
 use super::Flavour;
+use crate::role;
 use crate::workload::{Arrivals, Bodies, Column, HWM, Ready, Rounds};
 
 /// Messages handed over per batched call.
@@ -16,7 +17,11 @@ pub struct Ginnel {
 impl Column for Ginnel {
     fn settings(&self) -> String {
         let calls = if self.batch { "send_all and recv_batch of up to 256" } else { "send and recv" };
-        format!("ginnel{}: tokio runtime {}, HWM {HWM} on both sides, other options default, {calls}", if self.batch { "-batch" } else { "" }, self.flavour.name())
+        format!(
+            "ginnel{}: tokio runtime {}, HWM {HWM} on both sides, other options default, {calls}",
+            if self.batch { "-batch" } else { "" },
+            self.flavour.name()
+        )
     }
 
     fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
@@ -50,13 +55,13 @@ impl Column for Ginnel {
 
     fn reply(&self, at: &str, ready: Ready, count: u64) {
         self.flavour.runtime().block_on(async {
-            let mut rep = Rep::builder().hwm(HWM).linger(None).bind(at).await.expect("bind");
+            let mut rep = Rep::builder().hwm(HWM).bind(at).await.expect("bind");
             ready.at(&rep.local_endpoint().expect("bound").to_string());
             for _ in 0..count {
                 let (message, responder) = rep.recv().await.expect("recv").into_parts();
                 responder.reply(message).await.expect("reply");
             }
-            rep.close().await;
+            tokio::task::spawn_blocking(role::hold).await.expect("hold");
         });
     }
 
@@ -83,8 +88,7 @@ async fn receive_batches(pull: &mut Pull, arrivals: &mut Arrivals) {
 
 async fn send_batches(push: &Push, bodies: &mut Bodies) {
     loop {
-        let batch: Vec<Message> =
-            std::iter::from_fn(|| bodies.next().map(Message::from)).take(BATCH).collect();
+        let batch: Vec<Message> = std::iter::from_fn(|| bodies.next().map(Message::from)).take(BATCH).collect();
         if batch.is_empty() {
             return;
         }

@@ -1,6 +1,6 @@
 //! The contestants, one file each.
 
-// mod ginnel;
+mod ginnel;
 mod libzmq;
 mod raw;
 
@@ -40,8 +40,8 @@ pub const NAMES: [&str; 4] = ["ginnel", "ginnel-batch", "libzmq", "raw"];
 /// The column with this name.
 pub fn by_name(name: &str, flavour: Flavour) -> Option<Box<dyn Column>> {
     match name {
-        //        "ginnel" => Some(Box::new(ginnel::Ginnel { flavour, batch: false })),
-        //        "ginnel-batch" => Some(Box::new(ginnel::Ginnel { flavour, batch: true })),
+        "ginnel" => Some(Box::new(ginnel::Ginnel { flavour, batch: false })),
+        "ginnel-batch" => Some(Box::new(ginnel::Ginnel { flavour, batch: true })),
         "libzmq" => Some(Box::new(libzmq::Libzmq)),
         "raw" => Some(Box::new(raw::Raw)),
         _ => None,

@@ -1,0 +1,137 @@
+//! The monitor's news: logged, and turned into a reason to end where a flag asks for one.
+
+use ginnel::{DropReason, Event, Monitor, Phase, Reason};
+use tokio::sync::watch;
+
+use crate::drive;
+use crate::log::{self, Level};
+
+/// A reason to end that the network gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// `--transient`: the last peer has left.
+    LastPeerLeft,
+    /// `--fail-on-reject`: a peer was refused, or refused us.
+    Rejected(String),
+}
+
+/// Which reasons count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    pub(crate) transient: bool,
+    pub(crate) reject: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Watch(watch::Receiver<Option<Ended>>);
+
+impl Watch {
+    /// Reads `monitor` in a task until the socket is gone.
+    pub(crate) fn start(mut monitor: Monitor, wanted: Wanted) -> Watch {
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            let mut peers = Peers::default();
+            while let Some(event) = monitor.recv().await {
+                report(&event);
+                if let Some(ended) = peers.judge(&event, wanted) {
+                    sender.send_if_modified(|first| {
+                        first.is_none() && {
+                            *first = Some(ended);
+                            true
+                        }
+                    });
+                }
+            }
+            // The receivers outlive this task: a socket that closes is no reason to end.
+            sender.closed().await;
+        });
+        Watch(receiver)
+    }
+
+    /// Waits for a reason to end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn ended(&self) -> Ended {
+        let mut receiver = self.0.clone();
+        match receiver.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
+            Ok(Some(ended)) => ended,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Peers {
+    connected: usize,
+}
+
+impl Peers {
+    fn judge(&mut self, event: &Event, wanted: Wanted) -> Option<Ended> {
+        match event {
+            Event::Connected { .. } => self.connected += 1,
+            Event::Disconnected { .. } => {
+                self.connected = self.connected.saturating_sub(1);
+                if wanted.transient && self.connected == 0 {
+                    return Some(Ended::LastPeerLeft);
+                }
+            }
+            Event::Refused { peer, reason, .. } if wanted.reject && is_rejection(reason) => {
+                return Some(Ended::Rejected(format!("{peer}: {reason}")));
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+/// Security, or socket types that do not go together: trying again does not help.
+fn is_rejection(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PeerError(_)
+            | Reason::MechanismMismatch
+            | Reason::IncompatibleType
+            | Reason::AuthDenied
+            | Reason::Crypto
+    )
+}
+
+fn report(event: &Event) {
+    let level = level(event);
+    if log::enabled(level) {
+        log::line(level, &text(event), drive::event_fields(event));
+    }
+}
+
+fn level(event: &Event) -> Level {
+    match event {
+        Event::Refused { phase: Phase::Accept, .. } => Level::Debug,
+        Event::AcceptFailed { .. } | Event::Refused { .. } | Event::Missed { .. } => Level::Warn,
+        Event::Dropped { reason: DropReason::NoPeer | DropReason::Unused, .. } => Level::Debug,
+        Event::Dropped { .. } => Level::Warn,
+        _ => Level::Debug,
+    }
+}
+
+/// One line about an event.
+fn text(event: &Event) -> String {
+    match event {
+        Event::Connected { peer, socket_type, .. } => {
+            format!("connected {peer} {}", socket_type.map_or("unknown", |kind| kind.name()))
+        }
+        Event::Refused { peer, phase, reason } => format!("refused {peer} in {phase:?}: {reason}"),
+        Event::Disconnected { peer, reason } => format!("disconnected {peer}: {reason}"),
+        Event::Retrying { endpoint, after } => format!("trying {endpoint} again in {} ms", after.as_millis()),
+        Event::AcceptFailed { endpoint, reason } => format!("cannot accept at {endpoint}: {reason}"),
+        Event::Dropped { peer, reason, count } => format!("dropped {count} messages {peer} ({})", reason.name()),
+        Event::Subscribed { peer, topic } => format!("subscribed {peer} \"{}\"", topic.escape_ascii()),
+        Event::Unsubscribed { peer, topic } => format!("unsubscribed {peer} \"{}\"", topic.escape_ascii()),
+        Event::Missed { count } => format!("missed {count} events"),
+        Event::Listening { endpoint } | Event::Stopped { endpoint } => format!("{} {endpoint}", event.name()),
+        Event::HwmReached { peer } | Event::HwmCleared { peer } | Event::Unanswered { peer } => {
+            format!("{} {peer}", event.name())
+        }
+        _ => event.name().to_owned(),
+    }
+}
