@@ -76,14 +76,7 @@ fn max_connections(shared: &Shared) -> usize {
     shared.options.limits.max_connections.min(descriptors)
 }
 
-fn receive(
-    shared: &Arc<Shared>,
-    stream: Stream,
-    name: Arc<str>,
-    serial: u64,
-    pending: &Arc<Pending>,
-    limit: usize,
-) {
+fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, serial: u64, pending: &Arc<Pending>, limit: usize) {
     if shared.table().len() >= limit {
         let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
         refused(shared, &name, (Phase::Accept, reason));
