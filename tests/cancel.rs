@@ -233,7 +233,6 @@ on_both_runtimes! {
                 let mut answered = 0;
                 for at in 0..MESSAGES {
                     let polls = at as usize % (POLLS + 1);
-                    eprintln!("{transport} {correlated} {at} {polls} {:?}", req.peers());
                     if let Some(reply) = drop_after(polls, req.request(numbered(at)).into_future()).await {
                         match reply {
                             Ok(reply) => {
@@ -385,6 +384,7 @@ async fn p10_a_dropped_timeout_leaves_nothing_behind() {
         let (push, mut pull) = narrow(transport).await;
         assert_eq!(pull.recv_timeout(Duration::ZERO).await, Err(RecvError::Timeout));
         soon(push.wait_for_peers(1)).await.unwrap();
+        soon(pull.wait_for_peers(1)).await.unwrap();
         let mut sent = 0;
         until(|| {
             while push.try_send(bulky(sent)).is_ok() {
