@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::endpoint::{Address, Endpoint, IntoEndpoint};
 use crate::engine::Pattern;
@@ -26,7 +26,7 @@ use crate::transport;
 
 /// Where a socket is bound or connected.
 enum End {
-    Listener { endpoint: Endpoint, serial: u64, stop: Arc<Notify> },
+    Listener { endpoint: Endpoint, serial: u64, stop: watch::Sender<bool> },
     Dialler { endpoint: Endpoint, key: PeerKey, stop: watch::Sender<bool> },
     InprocBound { endpoint: Endpoint, name: String, serial: u64 },
     InprocConnected { endpoint: Endpoint, name: String, key: PeerKey },
@@ -231,8 +231,8 @@ impl Socket {
         } else {
             let listener = transport::bind(&endpoint, &shared.options.transport).await?;
             let bound = listener.endpoint().clone();
-            let stop = Arc::new(Notify::new());
-            shared.spawn(listen(shared.clone(), listener, serial, stop.clone()));
+            let (stop, stopped) = watch::channel(false);
+            shared.spawn(listen(shared.clone(), listener, serial, stopped));
             self.core.ends().push(End::Listener { endpoint: bound.clone(), serial, stop });
             bound
         };
@@ -300,7 +300,7 @@ impl Socket {
     pub fn unbind(&self, endpoint: impl IntoEndpoint) -> Result<(), DetachError> {
         match self.core.take_end(endpoint.into_endpoint()?, true)? {
             End::Listener { serial, stop, .. } => {
-                stop.notify_one();
+                let _ = stop.send(true);
                 let shared = self.shared();
                 let table = shared.table();
                 let accepted = table.iter().filter(|(_, entry)| entry.via == Via::Listener(serial));
