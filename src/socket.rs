@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::endpoint::{Address, Endpoint, IntoEndpoint};
 use crate::engine::Pattern;
@@ -26,7 +26,7 @@ use crate::transport;
 
 /// Where a socket is bound or connected.
 enum End {
-    Listener { endpoint: Endpoint, serial: u64, stop: Arc<Notify> },
+    Listener { endpoint: Endpoint, serial: u64, stop: watch::Sender<bool> },
     Dialler { endpoint: Endpoint, key: PeerKey, stop: watch::Sender<bool> },
     InprocBound { endpoint: Endpoint, name: String, serial: u64 },
     InprocConnected { endpoint: Endpoint, name: String, key: PeerKey },
@@ -231,8 +231,8 @@ impl Socket {
         } else {
             let listener = transport::bind(&endpoint, &shared.options.transport).await?;
             let bound = listener.endpoint().clone();
-            let stop = Arc::new(Notify::new());
-            shared.spawn(listen(shared.clone(), listener, serial, stop.clone()));
+            let (stop, stopped) = watch::channel(false);
+            shared.spawn(listen(shared.clone(), listener, serial, stopped));
             self.core.ends().push(End::Listener { endpoint: bound.clone(), serial, stop });
             bound
         };
@@ -271,6 +271,8 @@ impl Socket {
             let key = inproc::park(shared, &name, Via::Dial(serial));
             ends.push(End::InprocConnected { endpoint: endpoint.clone(), name: inproc_name.clone(), key });
             drop(ends);
+            let namespace = self.core.namespace.clone();
+            shared.spawn(inproc::obey(namespace, inproc_name.clone(), shared.clone(), key));
             self.core.namespace.connect(inproc_name, shared, key, serial);
         } else {
             let key = shared.expect_peer(&name, Via::Dial(serial));
@@ -298,7 +300,7 @@ impl Socket {
     pub fn unbind(&self, endpoint: impl IntoEndpoint) -> Result<(), DetachError> {
         match self.core.take_end(endpoint.into_endpoint()?, true)? {
             End::Listener { serial, stop, .. } => {
-                stop.notify_one();
+                let _ = stop.send(true);
                 let shared = self.shared();
                 let table = shared.table();
                 let accepted = table.iter().filter(|(_, entry)| entry.via == Via::Listener(serial));
@@ -334,9 +336,22 @@ impl Socket {
                 });
             }
             End::InprocConnected { name, key, .. } => {
-                self.core.namespace.forget(&name, &shared, key);
-                self.core.part(key, &name);
-                shared.discard(key, DropReason::PeerGone);
+                let namespace = self.core.namespace.clone();
+                let end = move |shared: &Arc<Shared>| {
+                    leave(&namespace, shared, key, &name);
+                    shared.discard(key, DropReason::PeerGone);
+                };
+                if shared.outbound.waits_for(key) {
+                    // Nobody is bound there yet: what is parked lingers, as it would on its way to a network.
+                    shared.outbound.retire(key);
+                    shared.clone().spawn(async move {
+                        let drained = poll_fn(|cx| shared.outbound.poll_peer_drained(cx, key));
+                        wait_at_most(shared.options.linger, drained).await;
+                        end(&shared);
+                    });
+                } else {
+                    end(&shared);
+                }
             }
             _ => {}
         }
@@ -529,15 +544,6 @@ impl Core {
         at.map(|at| ends.remove(at)).ok_or_else(|| DetachError::NotFound(endpoint.to_string()))
     }
 
-    /// Tells the other side of an inproc peer that this one is over.
-    fn part(&self, key: PeerKey, name: &str) {
-        let other = match self.shared.table().get(&key).map(|entry| entry.channel.clone()) {
-            Some(Channel::Direct(other, theirs)) => (other, theirs),
-            _ => return,
-        };
-        inproc::part(&self.namespace, name, &other);
-    }
-
     /// Ends every peer's connection and every inproc joint.
     fn end_all(&self) {
         let keys: Vec<PeerKey> = self.shared.table().keys().copied().collect();
@@ -558,15 +564,19 @@ impl Core {
         let shared = self.shared.clone();
         shared.life.send_replace(Life::Draining);
         shared.outbound.close();
-        self.close_inproc();
+        let linger = linger.or(shared.options.linger);
+        let parked = self.close_inproc(linger);
         shared.inbox.close();
         shared.changed.notify_waiters();
-        let linger = linger.or(shared.options.linger);
         match shared.runtime() {
             Some(runtime) => {
                 let runtime = runtime.clone();
+                let namespace = self.namespace.clone();
                 runtime.spawn(async move {
-                    let _ = done.send(Some(wind_down(shared, linger).await));
+                    let part = |shared: &Arc<Shared>| {
+                        parked.iter().for_each(|(name, key)| leave(&namespace, shared, *key, name));
+                    };
+                    let _ = done.send(Some(wind_down(shared, linger, part).await));
                 });
             }
             None => {
@@ -578,10 +588,11 @@ impl Core {
         Some(report)
     }
 
-    /// Inproc ends need no draining: their messages are with the other side already.
-    fn close_inproc(&self) {
+    /// Inproc ends need no draining: their messages are with the other side already. Gives those for which
+    /// messages wait because nobody is bound there yet.
+    fn close_inproc(&self, linger: Option<Duration>) -> Vec<(String, PeerKey)> {
         let ends = std::mem::take(&mut *self.ends());
-        let mut kept = Vec::new();
+        let (mut kept, mut parked) = (Vec::new(), Vec::new());
         for end in ends {
             match end {
                 End::InprocBound { name, serial, .. } => {
@@ -592,24 +603,42 @@ impl Core {
                         table.iter().filter(|(_, entry)| entry.via == via).map(|(key, _)| *key).collect()
                     };
                     for key in keys {
-                        self.part(key, &name);
+                        leave(&self.namespace, &self.shared, key, &name);
                         self.shared.dismiss(key, &Reason::Local, false);
                     }
                 }
+                End::InprocConnected { name, key, .. }
+                    if linger != Some(Duration::ZERO) && self.shared.outbound.waits_for(key) =>
+                {
+                    parked.push((name, key));
+                }
                 End::InprocConnected { name, key, .. } => {
-                    self.namespace.forget(&name, &self.shared, key);
-                    self.part(key, &name);
-                    self.shared.dismiss(key, &Reason::Local, false);
+                    leave(&self.namespace, &self.shared, key, &name);
+                    if !self.shared.outbound.waits_for(key) {
+                        self.shared.dismiss(key, &Reason::Local, false);
+                    }
                 }
                 other => kept.push(other),
             }
         }
         *self.ends() = kept;
+        parked
     }
 }
 
+/// Tells the other side of an inproc peer, if there is one, that this one is over.
+fn leave(namespace: &Arc<Namespace>, shared: &Arc<Shared>, key: PeerKey, name: &str) {
+    namespace.forget(name, shared, key);
+    let other = match shared.table().get(&key).map(|entry| entry.channel.clone()) {
+        Some(Channel::Direct(other, theirs)) => (other, theirs),
+        _ => return,
+    };
+    inproc::part(namespace, name, &other);
+}
+
 /// Drains for `linger` (None: as long as it takes), then ends everything.
-async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>) -> Report {
+/// `part` leaves the inproc names that still had to be waited for.
+async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(&Arc<Shared>)) -> Report {
     let waiting = shared.outbound.waiting() as u64;
     if linger != Some(Duration::ZERO) {
         shared.outbound.write_ready();
@@ -617,6 +646,7 @@ async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>) -> Report {
         let over = shared.reached(Life::Over);
         wait_at_most(linger, crate::engine::either(drained, over)).await;
     }
+    part(&shared);
     let dropped = shared.outbound.waiting() as u64;
     shared.life.send_replace(Life::Over);
     let keys: Vec<PeerKey> = shared.table().keys().copied().collect();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::connection::{farewell, handshake, io_reason, refused, serve};
 use super::shared::{Arrival, Life, Shared, Via};
@@ -39,20 +39,18 @@ impl Pending {
 }
 
 /// Accepts until `stop` or the socket's end.
-pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: Arc<Notify>) {
+pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: watch::Receiver<bool>) {
     let endpoint = listener.endpoint().to_string();
-    let pending = Arc::new(Pending::default());
     let limit = max_connections(&shared);
-    let end = async {
-        super::either(stop.notified(), shared.reached(Life::Draining)).await;
-    };
+    let end = over(&shared, stop.clone());
+    let door = Door { serial, stop, pending: Arc::new(Pending::default()), limit };
     let accept = async {
         let mut wait = BACKOFF.0;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     wait = BACKOFF.0;
-                    receive(&shared, stream, peer.into(), serial, &pending, limit);
+                    receive(&shared, stream, peer.into(), &door);
                 }
                 Err(error) => {
                     let reason = io_reason(&error);
@@ -70,13 +68,36 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64,
     shared.events.emit(Event::Stopped { endpoint });
 }
 
+/// Ends with the listener or the socket.
+async fn over(shared: &Shared, mut stop: watch::Receiver<bool>) {
+    let stopped = async {
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            // Nobody is left who could stop it by name: only the socket's end counts.
+            std::future::pending().await
+        }
+    };
+    super::either(stopped, shared.reached(Life::Draining)).await;
+}
+
 /// How many connections a socket may have.
 fn max_connections(shared: &Shared) -> usize {
     let descriptors = descriptor_limit().map_or(usize::MAX, |limit| limit.saturating_sub(16 + limit / 20));
     shared.options.limits.max_connections.min(descriptors)
 }
 
-fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, serial: u64, pending: &Arc<Pending>, limit: usize) {
+/// What a listener's connections have in common.
+#[derive(Clone)]
+struct Door {
+    serial: u64,
+    /// Becomes true when the listener is no longer wanted.
+    stop: watch::Receiver<bool>,
+    pending: Arc<Pending>,
+    /// Connections that the socket may have.
+    limit: usize,
+}
+
+fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
+    let limit = door.limit;
     if shared.table().len() >= limit {
         let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
         refused(shared, &name, (Phase::Accept, reason));
@@ -88,27 +109,31 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, serial: u64, pe
         return;
     }
     let max_pending = shared.options.limits.max_pending_handshakes;
-    let ticket = pending.enter(max_pending);
-    let (task, pending) = (shared.clone(), pending.clone());
+    let ticket = door.pending.enter(max_pending);
+    let (task, door) = (shared.clone(), door.clone());
     shared.spawn(async move {
         let crowded = async {
             ticket.notified().await;
             (Phase::Greeting, Reason::LimitExceeded { which: "max_pending_handshakes", limit: max_pending as u64 })
         };
         let over = async {
-            task.reached(Life::Draining).await;
+            over(&task, door.stop.clone()).await;
             (Phase::Greeting, Reason::Local)
         };
         let refusal = super::either(crowded, over);
         let outcome = super::race(handshake(&task, &stream), refusal).await;
-        pending.leave(&ticket);
+        door.pending.leave(&ticket);
         match outcome {
             Ok((peer, input)) => {
-                let arrival = Arrival { name: &name, via: Via::Listener(serial), peer: &peer, chosen: None };
+                let arrival = Arrival { name: &name, via: Via::Listener(door.serial), peer: &peer, chosen: None };
                 let (mut read, write) = stream.into_split();
                 let write = Arc::new(write);
                 match task.admit(None, arrival, write.clone()) {
                     Ok(key) => {
+                        if *door.stop.borrow() {
+                            // The unbind may have looked for its peers just before this one was in the table.
+                            task.outbound.kick(key, Reason::Local);
+                        }
                         let reason = serve(&task, (&mut read, &write), key, &peer, input).await;
                         task.dismiss(key, &reason, false);
                         if reason == Reason::Local {

@@ -5,11 +5,13 @@
 //! no handshake, but socket types are checked as on the wire.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::Newcomer;
 use super::shared::{Channel, Entry, Life, Shared, Via};
-use crate::event::{DropReason, Event, Phase, Reason};
+use crate::event::{Event, Phase, Reason};
 use crate::queue::inbox::Inbox;
 use crate::queue::outbound::Road;
 use crate::queue::{Credit, PeerKey};
@@ -48,7 +50,7 @@ impl Namespace {
     }
 
     /// Takes the name, and joins all who waited for it. False when somebody has it.
-    pub(crate) fn bind(&self, name: &str, shared: &Arc<Shared>, serial: u64) -> bool {
+    pub(crate) fn bind(self: &Arc<Self>, name: &str, shared: &Arc<Shared>, serial: u64) -> bool {
         let waiting = {
             let mut names = self.lock();
             let entry = names.entry(name.to_owned()).or_default();
@@ -61,7 +63,7 @@ impl Namespace {
         };
         for waiter in waiting {
             if let Some(other) = waiter.shared.upgrade() {
-                join(name, &other, waiter.key, waiter.serial, shared, serial);
+                join(self, name, (&other, waiter.key, waiter.serial), (shared, serial));
             }
         }
         true
@@ -80,7 +82,7 @@ impl Namespace {
     }
 
     /// Joins `key` of `shared` to whoever is bound, now or later.
-    pub(crate) fn connect(&self, name: &str, shared: &Arc<Shared>, key: PeerKey, serial: u64) {
+    pub(crate) fn connect(self: &Arc<Self>, name: &str, shared: &Arc<Shared>, key: PeerKey, serial: u64) {
         let bound = {
             let mut names = self.lock();
             let entry = names.entry(name.to_owned()).or_default();
@@ -94,7 +96,7 @@ impl Namespace {
                 }
             }
         };
-        join(name, shared, key, serial, &bound.0, bound.1);
+        join(self, name, (shared, key, serial), (&bound.0, bound.1));
     }
 
     pub(crate) fn forget(&self, name: &str, shared: &Arc<Shared>, key: PeerKey) {
@@ -109,7 +111,7 @@ impl Namespace {
 pub(crate) fn park(shared: &Arc<Shared>, name: &Arc<str>, via: Via) -> PeerKey {
     let parking = Arc::new(Inbox::new(0, 0, false));
     let slot = parking.open_lane(None);
-    let road = Road::Direct { inbox: parking, lane: slot };
+    let road = Road::Direct { inbox: parking, lane: slot, parked: true };
     let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
     let key = shared.outbound.add(name.clone(), road, shared.options.queue_before_connect, Some(marks));
     let lane = shared.inbox.open_lane(None);
@@ -131,21 +133,30 @@ fn marks(sender: &Shared, receiver: &Shared) -> (usize, usize) {
     (sum(send.send_hwm, recv.recv_hwm), sum(send.send_hwm_bytes, recv.recv_hwm_bytes))
 }
 
-fn join(name: &str, dialler: &Arc<Shared>, key: PeerKey, serial: u64, binder: &Arc<Shared>, at: u64) {
+fn join(
+    names: &Arc<Namespace>,
+    name: &str,
+    (dialler, key, serial): (&Arc<Shared>, PeerKey, u64),
+    (binder, at): (&Arc<Shared>, u64),
+) {
     let text: Arc<str> = format!("inproc://{name}").into();
-    if !binder.kind.accepts(dialler.kind) {
-        for (one, reason) in [(dialler, Reason::IncompatibleType), (binder, Reason::IncompatibleType)] {
-            one.events.emit(Event::Refused { peer: text.to_string(), phase: Phase::Handshake, reason });
-        }
-        return;
-    }
-    let _ = serial;
     let place = park(binder, &text, Via::Listener(at));
-    if let Err(reason) = introduce(dialler, binder, key, place) {
-        binder.forget(place, DropReason::PeerGone);
+    let admitted = if binder.kind.accepts(dialler.kind) {
+        introduce(dialler, binder, key, place)
+    } else {
+        Err(Reason::IncompatibleType)
+    };
+    if let Err(reason) = admitted {
+        binder.dismiss(place, &reason, false);
         for one in [dialler, binder] {
             one.events.emit(Event::Refused { peer: text.to_string(), phase: Phase::Handshake, reason: reason.clone() });
         }
+        let patience = if matches!(reason, Reason::IdentityTaken | Reason::PairTaken) {
+            |times: Times| times.0
+        } else {
+            |times: Times| times.1
+        };
+        try_again(names, name, dialler, (key, serial), patience);
         return;
     }
     connect_queues(dialler, key, binder, place);
@@ -158,6 +169,67 @@ fn join(name: &str, dialler: &Arc<Shared>, key: PeerKey, serial: u64, binder: &A
     binder.pattern.ready(place);
     dialler.changed.notify_waiters();
     binder.changed.notify_waiters();
+    binder.spawn(obey(names.clone(), name.to_owned(), binder.clone(), place));
+}
+
+/// Shortest and longest wait between attempts.
+type Times = (Duration, Duration);
+
+/// Joins `key` once more after a while.
+fn try_again(
+    names: &Arc<Namespace>,
+    name: &str,
+    dialler: &Arc<Shared>,
+    (key, serial): (PeerKey, u64),
+    patience: fn(Times) -> Duration,
+) {
+    let Some(after) = dialler.options.reconnect.map(patience) else { return };
+    dialler.events.emit(Event::Retrying { endpoint: format!("inproc://{name}"), after });
+    let (names, name, shared) = (names.clone(), name.to_owned(), dialler.clone());
+    dialler.spawn(async move {
+        super::either(tokio::time::sleep(after), shared.reached(Life::Over)).await;
+        let wanted = shared.table().get(&key).is_some_and(|entry| !entry.connected);
+        if wanted && shared.life() != Life::Over {
+            names.connect(&name, &shared, key, serial);
+        }
+    });
+}
+
+/// Ends one in-process peer when the socket orders it; a wire peer's connection does so itself.
+pub(crate) async fn obey(names: Arc<Namespace>, name: String, shared: Arc<Shared>, key: PeerKey) {
+    loop {
+        let reason = poll_fn(|cx| shared.outbound.poll_orders(key, cx)).await;
+        let Some((channel, via)) = shared.table().get(&key).map(|entry| (entry.channel.clone(), entry.via)) else {
+            return;
+        };
+        if shared.life() == Life::Over {
+            return;
+        }
+        let Channel::Direct(other, theirs) = channel else { continue };
+        match via {
+            // The side that connected decides when to come back.
+            Via::Listener(_) => {
+                shared.dismiss(key, &reason, false);
+                if let Some(other) = other.upgrade() {
+                    other.outbound.kick(theirs, Reason::PeerClosed);
+                }
+                return;
+            }
+            Via::Dial(serial) => {
+                part(&names, &name, &(other, theirs));
+                park_again(&shared, key);
+                shared.dismiss(key, &reason, true);
+                try_again(&names, &name, &shared, (key, serial), |times| times.0);
+            }
+        }
+    }
+}
+
+fn park_again(shared: &Shared, key: PeerKey) {
+    let parking = Arc::new(Inbox::new(0, 0, false));
+    let slot = parking.open_lane(None);
+    let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
+    shared.outbound.repark(key, parking, slot, marks);
 }
 
 fn introduce(dialler: &Arc<Shared>, binder: &Arc<Shared>, key: PeerKey, place: PeerKey) -> Result<(), Reason> {
@@ -194,17 +266,18 @@ fn exchange_topics(subscriber: &Arc<Shared>, publisher: &Arc<Shared>, place: Pee
 }
 
 /// One side of a joint is over: the other side loses this peer, or waits for the next bind if it connected.
-pub(crate) fn part(namespace: &Namespace, name: &str, other: &Joint) {
+pub(crate) fn part(namespace: &Arc<Namespace>, name: &str, other: &Joint) {
     let (Some(shared), key) = (other.0.upgrade(), other.1) else { return };
     let via = shared.table().get(&key).map(|entry| entry.via);
     match via {
         Some(Via::Dial(serial)) if shared.life() == Life::Open => {
-            let parking = Arc::new(Inbox::new(0, 0, false));
-            let slot = parking.open_lane(None);
-            let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
-            shared.outbound.repark(key, parking, slot, marks);
+            park_again(&shared, key);
             shared.dismiss(key, &Reason::PeerClosed, true);
-            namespace.connect(name, &shared, key, serial);
+            if shared.options.reconnect.is_some() {
+                namespace.connect(name, &shared, key, serial);
+            } else {
+                shared.events.emit(Event::Stopped { endpoint: format!("inproc://{name}") });
+            }
         }
         Some(_) => shared.dismiss(key, &Reason::PeerClosed, false),
         None => {}

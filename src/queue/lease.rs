@@ -75,7 +75,7 @@ impl Outbound {
         Poll::Pending
     }
 
-    /// Ready when the connection is to end, for this reason.
+    /// Ready when the connection is to end, for this reason; `Local` also when the peer is gone.
     pub(crate) fn poll_orders(&self, key: PeerKey, cx: &mut Context<'_>) -> Poll<Reason> {
         let mut state = self.lock();
         let Some(peer) = state.peers.get_mut(key) else { return Poll::Ready(Reason::Local) };

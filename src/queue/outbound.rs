@@ -41,8 +41,8 @@ pub(crate) struct Limits {
 pub(crate) enum Road {
     /// As bytes through a connection, when there is one.
     Wire(Option<Arc<dyn Link>>),
-    /// As values into another socket of this process.
-    Direct { inbox: Arc<Inbox>, lane: PeerKey },
+    /// As values into another socket of this process, or, `parked`, into an inbox that waits for one.
+    Direct { inbox: Arc<Inbox>, lane: PeerKey, parked: bool },
 }
 
 /// Counters of one peer, as statistics show them.
@@ -110,6 +110,35 @@ impl Peer {
         match &self.road {
             Road::Wire(link) => link.as_ref(),
             Road::Direct { .. } => None,
+        }
+    }
+
+    /// Messages that wait here: those of a joined in-process peer are the receiver's already.
+    fn waiting(&self) -> usize {
+        match &self.road {
+            Road::Direct { parked: false, .. } => 0,
+            _ => self.outbox.waiting(),
+        }
+    }
+
+    /// An in-process peer is over: what it was handed counts as sent.
+    fn hand_over(&mut self) {
+        if let Road::Direct { parked: false, .. } = &self.road {
+            self.messages += self.outbox.waiting() as u64;
+            self.bytes += self.outbox.bytes() as u64;
+            self.outbox.refund(usize::MAX, usize::MAX);
+        }
+    }
+
+    /// Throws away what waits; room set aside stays. Returns how many messages there were.
+    fn clear(&mut self) -> u64 {
+        match &self.road {
+            Road::Wire(_) => self.outbox.clear() as u64,
+            Road::Direct { inbox, lane, parked: true } => {
+                self.outbox.refund(usize::MAX, usize::MAX);
+                inbox.drain(*lane).len() as u64
+            }
+            Road::Direct { .. } => 0,
         }
     }
 
@@ -268,10 +297,13 @@ impl Outbound {
 
     /// The other end of an in-process peer is gone: what it had is its own, what comes now is parked.
     pub(crate) fn repark(&self, key: PeerKey, inbox: Arc<Inbox>, lane: PeerKey, marks: (usize, usize)) {
-        if let Some(peer) = self.lock().peers.get_mut(key) {
-            peer.outbox.refund(usize::MAX, usize::MAX);
+        if let Some(peer) = self.lock().peers.get_mut(key)
+            && matches!(peer.road, Road::Direct { parked: false, .. })
+        {
+            peer.hand_over();
+            peer.road = Road::Direct { inbox, lane, parked: true };
+            (peer.hwm, peer.hwm_bytes) = marks;
         }
-        self.redirect(key, inbox, lane, marks);
     }
 
     /// The other end of an in-process peer is there now: it gets what was parked, and what comes.
@@ -280,16 +312,19 @@ impl Outbound {
         {
             let mut state = self.lock();
             let Some(peer) = state.peers.get_mut(key) else { return };
-            if let Road::Direct { inbox: parking, lane: slot } = &peer.road {
+            if let Road::Direct { inbox: parking, lane: slot, parked: true } = &peer.road {
                 for message in parking.drain(*slot) {
                     let size = message.size();
                     after.wake_also(inbox.push_direct(lane, message, size));
                 }
             }
-            peer.road = Road::Direct { inbox, lane };
+            peer.road = Road::Direct { inbox, lane, parked: false };
+            peer.kick = None;
             (peer.hwm, peer.hwm_bytes) = marks;
             peer.open = true;
             state.settle(key, &mut after);
+            // What was parked waits no more.
+            after.wakers().append(&mut state.progress);
         }
         self.perform(&mut after);
     }
@@ -302,8 +337,10 @@ impl Outbound {
             let mut state = self.lock();
             state.seal_class_of(key);
             let Some(peer) = state.peers.get_mut(key) else { return };
-            peer.road = Road::Wire(None);
-            peer.waker = None;
+            if matches!(peer.road, Road::Wire(_)) {
+                peer.road = Road::Wire(None);
+                peer.waker = None;
+            }
             peer.blocked = false;
             peer.writing = false;
             peer.connection = peer.connection.wrapping_add(1);
@@ -312,7 +349,7 @@ impl Outbound {
             peer.bytes += done.bytes as u64;
             if discard {
                 peer.open = false;
-                let lost = peer.outbox.clear() as u64;
+                let lost = peer.clear();
                 state.count_drop(Some(key), DropReason::PeerGone, lost);
                 state.revoke(|other| other == key);
             }
@@ -332,8 +369,9 @@ impl Outbound {
             let Some(peer) = state.peers.get_mut(key) else { return 0 };
             let done = peer.outbox.rewind();
             peer.messages += done.messages as u64;
-            // An in-process peer's messages are the receiver's already: they stay readable.
-            let lost = if matches!(peer.road, Road::Wire(_)) { peer.outbox.clear() as u64 } else { 0 };
+            peer.bytes += done.bytes as u64;
+            peer.hand_over();
+            let lost = peer.clear();
             state.count_drop(Some(key), reason, lost);
             state.leave_rotation(key);
             if let Some(peer) = state.peers.remove(key) {
@@ -517,10 +555,15 @@ impl Outbound {
         state.rejoin(key);
     }
 
+    /// Whether messages wait for this peer.
+    pub(crate) fn waits_for(&self, key: PeerKey) -> bool {
+        self.lock().peers.get(key).is_some_and(|peer| peer.waiting() > 0)
+    }
+
     /// Ready when nothing waits for this peer.
     pub(crate) fn poll_peer_drained(&self, cx: &mut Context<'_>, key: PeerKey) -> Poll<()> {
         let mut state = self.lock();
-        if state.peers.get(key).is_none_or(|peer| peer.outbox.waiting() == 0) {
+        if state.peers.get(key).is_none_or(|peer| peer.waiting() == 0) {
             return Poll::Ready(());
         }
         state.progress.push(cx.waker().clone());
@@ -550,7 +593,7 @@ impl Outbound {
     pub(crate) fn clear(&self, key: PeerKey, reason: DropReason) {
         let mut state = self.lock();
         let Some(peer) = state.peers.get_mut(key) else { return };
-        let lost = peer.outbox.clear() as u64;
+        let lost = peer.clear();
         state.count_drop(Some(key), reason, lost);
     }
 
@@ -579,6 +622,7 @@ impl Outbound {
         let done = peer.outbox.rewind();
         peer.messages += done.messages as u64;
         peer.bytes += done.bytes as u64;
+        peer.hand_over();
         peer.messages
     }
 
@@ -591,11 +635,7 @@ impl Outbound {
     /// All messages that wait, with any peer.
     pub(crate) fn waiting(&self) -> usize {
         let state = self.lock();
-        let wire = |peer: &Peer| matches!(peer.road, Road::Wire(_));
-        let pending = |(key, peer): (PeerKey, &Peer)| {
-            if wire(peer) { peer.outbox.waiting() + state.waiting_in_class(key) } else { 0 }
-        };
-        state.peers.iter().map(pending).sum()
+        state.peers.iter().map(|(key, peer)| peer.waiting() + state.waiting_in_class(key)).sum()
     }
 
     /// Ready when nothing waits for the peers that `who` selects; else wakes at the next progress.
@@ -604,9 +644,9 @@ impl Outbound {
         let busy = state.peers.iter().any(|(key, peer)| {
             let counts = match &peer.road {
                 Road::Wire(link) => link.is_some() || !connected_only,
-                Road::Direct { .. } => false,
+                Road::Direct { .. } => !connected_only,
             };
-            counts && (peer.outbox.waiting() > 0 || peer.outbox.control_len() > 0 || state.waiting_in_class(key) > 0)
+            counts && (peer.waiting() > 0 || peer.outbox.control_len() > 0 || state.waiting_in_class(key) > 0)
         });
         if !busy {
             return Poll::Ready(());
@@ -786,7 +826,7 @@ impl State {
         let policy = self.limits.flush;
         let conflate = self.limits.conflate;
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if let Road::Direct { inbox, lane } = &peer.road {
+        if let Road::Direct { inbox, lane, .. } = &peer.road {
             let Some(message) = message.take() else { return };
             let bytes = message.size();
             peer.outbox.charge(1, bytes);

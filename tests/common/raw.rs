@@ -51,6 +51,13 @@ pub(crate) fn encode(frames: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+/// A listener whose connections take little before they hold their sender back.
+pub(crate) async fn tight_listener() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    socket2::SockRef::from(&listener).set_recv_buffer_size(64 * 1024).expect("buffer");
+    listener
+}
+
 impl Raw {
     /// Accepts one connection and introduces itself as a socket of this type.
     pub(crate) async fn accept(listener: &TcpListener, kind: &str) -> Raw {
