@@ -137,6 +137,7 @@ async fn cut_everywhere(kind: SocketType, role: Role, reset: bool) -> String {
     let session = [raw::session(kind), raw::message(&[b"", b"cut", b"message"])].concat();
     for at in 0..session.len() {
         let stranger = rig.stranger(role).await;
+        soon(stranger.peer.read_exact(64)).await.expect("the other greeting");
         stranger.peer.send(&session[..at]).await.expect("an open connection");
         let outcome = if reset {
             stranger.reset(&rig).await

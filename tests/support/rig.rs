@@ -86,6 +86,10 @@ impl Board {
 
     /// A message arrived: a round trip's end, or a stranger's.
     fn sort(&self, message: Message) {
+        // An XPUB's application sees the good peer's subscriptions, too.
+        if message[0].get(1..) == Some(GOOD) {
+            return;
+        }
         if message[0].starts_with(GOOD) {
             self.trip();
         } else {
@@ -535,9 +539,9 @@ pub async fn run_rows(report: &Arc<Report>, setups: Vec<Setup>, roles: &'static 
     }
     for rig in rigs {
         if let Err(error) = rig.await {
-            report.record("exactly one event for every connection", Err(super::panic_text(error)));
+            report.record("P2  one event for each connection", Err(super::panic_text(error)));
         } else {
-            report.record("exactly one event for every connection", Ok("as expected".to_owned()));
+            report.record("P2  one event for each connection", Ok("as expected".to_owned()));
         }
     }
 }
