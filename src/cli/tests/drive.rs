@@ -216,6 +216,19 @@ fn a_relaxed_req_may_ask_again() {
 }
 
 #[test]
+fn a_request_before_its_server_is_not_lost_at_the_end() {
+    let directory = Directory::new("drive-req");
+    let endpoint = format!("ipc://{}", directory.path("socket"));
+    let config = json!({"type": "req", "connect": [endpoint], "exit_on_eof": true, "options": {"reconnect_ivl": 1}});
+    let mut req = Drive::start(&config);
+    req.send(&[b"early"]);
+    req.ginnel.close_stdin();
+    let mut rep = Drive::start(&json!({"type": "rep", "bind": [endpoint]}));
+    assert_eq!(rep.recv(), [b"early"]);
+    assert_eq!(req.ginnel.end().code, Some(0));
+}
+
+#[test]
 fn dealer_and_router() {
     let mut router = Drive::bound("router", json!({"ack": true}));
     let mut dealer = Drive::connected("dealer", &router, json!({"identity": b64(b"d1")}));
