@@ -85,14 +85,6 @@ impl SocketType {
     pub(crate) fn announces_identity(self) -> bool {
         matches!(self, SocketType::Req | SocketType::Dealer | SocketType::Router)
     }
-
-    pub(crate) fn is_publisher(self) -> bool {
-        matches!(self, SocketType::Pub | SocketType::XPub)
-    }
-
-    pub(crate) fn is_subscriber(self) -> bool {
-        matches!(self, SocketType::Sub | SocketType::XSub)
-    }
 }
 
 impl fmt::Display for SocketType {
@@ -255,6 +247,8 @@ pub(crate) struct Options {
     pub(crate) security: Security,
     pub(crate) zmtp2: bool,
     pub(crate) limits: Limits,
+    /// Bytes that all peers together may cost at worst; 0 is off.
+    pub(crate) max_memory: u64,
     pub(crate) transport: TransportOptions,
     pub(crate) router_mandatory: bool,
     pub(crate) router_handover: bool,
@@ -270,6 +264,16 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// What one peer can cost at most: both queues, a message in assembly, its subscriptions. A mark that is
+    /// off counts as unlimited.
+    pub(crate) fn worst_case_bytes_per_peer(&self) -> u64 {
+        let mark = |bytes: usize| if bytes == 0 { u64::MAX } else { bytes as u64 };
+        // The tree of topics costs up to four times what it was charged (a test holds it to that).
+        let topics = (self.limits.max_subscription_bytes as u64).saturating_mul(4);
+        let parts = [mark(self.send_hwm_bytes), mark(self.recv_hwm_bytes), self.limits.max_message, topics];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
     /// The chosen behaviour at the high-water mark, or libzmq's for this type.
     pub(crate) fn on_full_for(&self, kind: SocketType) -> OnFull {
         use SocketType::*;
@@ -309,6 +313,7 @@ impl Default for Options {
             security: Security::Null,
             zmtp2: false,
             limits: Limits::default(),
+            max_memory: 0,
             transport: TransportOptions::default(),
             router_mandatory: false,
             router_handover: false,

@@ -343,6 +343,12 @@ impl Socket {
         Ok(())
     }
 
+    /// What one peer can cost this socket at most, in bytes, by its options: both queues up to their byte marks, a
+    /// message in assembly and its subscriptions. For sizing machines, and for `max_memory`.
+    pub fn worst_case_bytes_per_peer(&self) -> u64 {
+        self.options().worst_case_bytes_per_peer()
+    }
+
     /// The endpoint of the last bind, with the real port or path; `None` while the socket is not bound.
     pub fn local_endpoint(&self) -> Option<Endpoint> {
         self.core.ends().iter().rev().find(|end| end.is_bound()).map(|end| end.endpoint().clone())

@@ -86,7 +86,9 @@ impl Part {
     /// A word after the flags, counted from 0; `otherwise` when it is not there.
     pub fn word<T: FromStr>(&self, at: usize, otherwise: T) -> Outcome<T> {
         match self.words.get(at) {
-            Some(word) => word.parse().map_err(|_| format!("\"{word}\" is not what the role {} takes", self.role).into()),
+            Some(word) => {
+                word.parse().map_err(|_| format!("\"{word}\" is not what the role {} takes", self.role).into())
+            }
             None => Ok(otherwise),
         }
     }

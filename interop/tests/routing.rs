@@ -79,6 +79,19 @@ async fn their_correlation(peer: &mut Peer) -> Outcome {
     same("reply", peer.recv("theirs").await?, vec![b"on time".to_vec()])
 }
 
+/// A reply that is followed at once by the end of the connection is still a reply.
+async fn answered_and_gone(peer: &mut Peer) -> Outcome {
+    for number in 0..30 {
+        let endpoint = peer.bind("theirs", "REP", ANY, json!({})).await?;
+        let asked = tokio::spawn(ask(Req::connect(endpoint)?, number));
+        let message = peer.recv("theirs").await?;
+        peer.send("theirs", &message).await?;
+        peer.call(json!({ "do": "close", "s": "theirs", "linger": -1 })).await?;
+        same("reply", within("reply", asked).await?.map_err(|e| e.to_string()), Ok(true))?;
+    }
+    Ok(())
+}
+
 /// Requests answered out of order by our REP reach the right libzmq REQ.
 async fn two_clients(peer: &mut Peer) -> Outcome {
     let mut ours = Rep::bind(ANY).await?;
@@ -240,6 +253,7 @@ async fn requests() {
     cases.run("our default REQ at their ROUTER", async |peer| request_bytes(peer, false).await).await;
     cases.run("our correlating REQ at their ROUTER", async |peer| request_bytes(peer, true).await).await;
     cases.run("our uncorrelated REQ at their REP", uncorrelated).await;
+    cases.run("their REP answers and leaves", answered_and_gone).await;
     cases.run("their correlating REQ at our REP", their_correlation).await;
     cases.run("two of their REQ at our REP, answered in reverse", two_clients).await;
     cases.finish();

@@ -84,6 +84,29 @@ async fn streams_over_ipc() {
     table("100,000 messages, ipc, they bind", Transport::Ipc, false).await;
 }
 
+/// A sender that leaves at once loses nothing: what it wrote is read to the end.
+async fn they_send_and_leave(meeting: &Meeting<'_>, peer: &mut Peer) -> Outcome {
+    let mut ours = meet(meeting, peer, json!({})).await?;
+    peer.stream_send("theirs", 900, &[]).await?;
+    peer.call(json!({ "do": "close", "s": "theirs", "linger": -1 })).await?;
+    for number in 0..900_u64 {
+        same("number", frames_of(&ours.recv().await?), vec![number.to_be_bytes().to_vec()])?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_is_read_to_the_end() {
+    let mut cases = Cases::new("they send and leave", Program::Libzmq);
+    for transport in [Transport::Tcp, Transport::Ipc] {
+        for we_bind in [true, false] {
+            let meeting = Meeting { ours: Pull, theirs: Push, transport, we_bind, options: &[] };
+            cases.run(meeting, async |peer| they_send_and_leave(&meeting, peer).await).await;
+        }
+    }
+    cases.finish();
+}
+
 /// Waiting messages survive our close: linger writes them all.
 #[tokio::test]
 async fn close_writes_what_was_accepted() {

@@ -42,6 +42,7 @@ impl Pending {
 pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: Arc<Notify>) {
     let endpoint = listener.endpoint().to_string();
     let pending = Arc::new(Pending::default());
+    let limit = max_connections(&shared);
     let end = async {
         super::either(stop.notified(), shared.reached(Life::Draining)).await;
     };
@@ -49,9 +50,9 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64,
         let mut wait = BACKOFF.0;
         loop {
             match listener.accept().await {
-                Ok(stream) => {
+                Ok((stream, peer)) => {
                     wait = BACKOFF.0;
-                    receive(&shared, stream, serial, &pending);
+                    receive(&shared, stream, peer.into(), serial, &pending, limit);
                 }
                 Err(error) => {
                     let reason = io_reason(&error);
@@ -75,12 +76,15 @@ fn max_connections(shared: &Shared) -> usize {
     shared.options.limits.max_connections.min(descriptors)
 }
 
-fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pending>) {
-    let name: Arc<str> = stream.peer_text().into();
-    let limit = max_connections(shared);
+fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, serial: u64, pending: &Arc<Pending>, limit: usize) {
     if shared.table().len() >= limit {
         let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
         refused(shared, &name, (Phase::Accept, reason));
+        return;
+    }
+    let (memory, worst) = (shared.options.max_memory, shared.options.worst_case_bytes_per_peer());
+    if memory != 0 && (shared.table().len() as u64 + 1).saturating_mul(worst) > memory {
+        refused(shared, &name, (Phase::Accept, Reason::LimitExceeded { which: "max_memory", limit: memory }));
         return;
     }
     let max_pending = shared.options.limits.max_pending_handshakes;
@@ -101,13 +105,14 @@ fn receive(shared: &Arc<Shared>, stream: Stream, serial: u64, pending: &Arc<Pend
         match outcome {
             Ok((peer, input)) => {
                 let arrival = Arrival { name: &name, via: Via::Listener(serial), peer: &peer, chosen: None };
-                let stream = Arc::new(stream);
-                match task.admit(None, arrival, stream.clone()) {
+                let (mut read, write) = stream.into_split();
+                let write = Arc::new(write);
+                match task.admit(None, arrival, write.clone()) {
                     Ok(key) => {
-                        let reason = serve(&task, &stream, key, &peer, input).await;
+                        let reason = serve(&task, (&mut read, &write), key, &peer, input).await;
                         task.dismiss(key, &reason, false);
                         if reason == Reason::Local {
-                            farewell(&stream, Duration::from_secs(1)).await;
+                            farewell(read, &write, Duration::from_secs(1)).await;
                         }
                     }
                     Err(reason) => refused(&task, &name, (Phase::Handshake, reason)),

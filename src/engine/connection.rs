@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
+use tracing::Instrument;
 
 use super::Inbound;
 use super::shared::Shared;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::queue::lease::Work;
 use crate::queue::{Link, PeerKey};
-use crate::transport::Stream;
+use crate::transport::{ReadHalf, Stream, WriteHalf};
 use crate::wire::command::{self, Command};
 use crate::wire::decoder::{Decoder, Item};
 use crate::wire::frame;
@@ -33,13 +34,13 @@ const READ_MAX: usize = 256 * 1024;
 const TURN_BYTES: usize = 256 * 1024;
 const TURN_COMMANDS: usize = 256;
 
-impl Link for Stream {
+impl Link for WriteHalf {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Stream::try_write(self, bytes)
+        WriteHalf::try_write(self, bytes)
     }
 
     fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        Stream::try_write_vectored(self, slices)
+        WriteHalf::try_write_vectored(self, slices)
     }
 }
 
@@ -62,13 +63,13 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         let mut input = BytesMut::new();
         loop {
             write_all(stream, machine.take_output()).await.map_err(|reason| (machine.phase(), reason))?;
-            stream.readable().await.map_err(|error| (machine.phase(), io_reason(&error)))?;
+            stream.readable().await.map_err(|error| (machine.phase(), stream_reason(&error)))?;
             input.reserve(512);
             match stream.try_read_buf(&mut input) {
                 Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err((machine.phase(), io_reason(&error))),
+                Err(error) => return Err((machine.phase(), stream_reason(&error))),
             }
             let result = machine.handle_input(&mut input);
             let written = write_all(stream, machine.take_output()).await;
@@ -92,11 +93,11 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
 async fn write_all(stream: &Stream, bytes: Option<Bytes>) -> Result<(), Reason> {
     let Some(mut bytes) = bytes else { return Ok(()) };
     while !bytes.is_empty() {
-        stream.writable().await.map_err(|error| io_reason(&error))?;
+        stream.writable().await.map_err(|error| stream_reason(&error))?;
         match stream.try_write(&bytes) {
             Ok(written) => bytes.advance(written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(io_reason(&error)),
+            Err(error) => return Err(stream_reason(&error)),
         }
     }
     Ok(())
@@ -106,31 +107,40 @@ pub(crate) fn io_reason(error: &io::Error) -> Reason {
     Reason::Io(error.to_string())
 }
 
+/// A peer that is gone shows in many ways, by whether we read or write first: they are all one reason.
+fn stream_reason(error: &io::Error) -> Reason {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error.kind() {
+        BrokenPipe | ConnectionAborted | ConnectionReset => Reason::PeerClosed,
+        _ => io_reason(error),
+    }
+}
+
 /// Ends a connection so that what was written arrives: a close with unread input would be a reset, which
 /// takes the peer's unread input with it.
-pub(crate) async fn farewell(stream: &Stream, patience: Duration) {
-    if stream.shutdown_write().is_err() {
+pub(crate) async fn farewell(mut read: ReadHalf, write: &WriteHalf, patience: Duration) {
+    if write.shutdown().is_err() {
         return;
     }
-    let drain = async {
-        let mut sink = BytesMut::with_capacity(READ_MIN);
-        while stream.readable().await.is_ok() {
+    let mut sink = BytesMut::with_capacity(READ_MIN);
+    let drain = poll_fn(|cx| {
+        loop {
             sink.clear();
-            match stream.try_read_buf(&mut sink) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
+            match read.poll_read(cx, &mut sink) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
             }
         }
-    };
+    });
     let _ = tokio::time::timeout(patience, drain).await;
 }
 
 /// One peer's traffic.
 pub(crate) struct Connection<'a> {
     shared: &'a Shared,
-    stream: &'a Stream,
+    read: &'a mut ReadHalf,
+    write: &'a WriteHalf,
     key: PeerKey,
     lane: PeerKey,
     inbound: Inbound,
@@ -165,7 +175,7 @@ impl Turn {
 impl<'a> Connection<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
-        stream: &'a Stream,
+        (read, write): (&'a mut ReadHalf, &'a WriteHalf),
         key: PeerKey,
         lane: PeerKey,
         peer: &Established,
@@ -174,7 +184,8 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         let mut connection = Connection {
             shared,
-            stream,
+            read,
+            write,
             key,
             lane,
             inbound: shared.pattern.inbound(),
@@ -220,9 +231,9 @@ impl<'a> Connection<'a> {
     fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
         loop {
             if self.blocked {
-                match self.stream.poll_write_ready(cx) {
+                match self.write.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => self.blocked = false,
-                    Poll::Ready(Err(error)) => return Err(io_reason(&error)),
+                    Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
                     Poll::Pending => return self.poll_orders(cx),
                 }
             }
@@ -242,7 +253,7 @@ impl<'a> Connection<'a> {
                     self.blocked = true;
                     self.shared.outbound.finish(&lease, 0, true);
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        return Err(io_reason(&error));
+                        return Err(stream_reason(&error));
                     }
                 }
             }
@@ -269,16 +280,11 @@ impl<'a> Connection<'a> {
             if self.eof {
                 return Err(Reason::PeerClosed);
             }
-            match self.stream.poll_read_ready(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(error)) => return Err(io_reason(&error)),
-                Poll::Ready(Ok(())) => {}
-            }
             self.make_room();
             let asked = self.input.capacity() - self.input.len();
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => self.eof = true,
-                Ok(read) => {
+            match self.read.poll_read(cx, &mut self.input) {
+                Poll::Ready(Ok(0)) => self.eof = true,
+                Poll::Ready(Ok(read)) => {
                     self.heartbeat.handle_received(Instant::now());
                     if self.heartbeat.poll_timeout().is_some() {
                         self.sent_at_receive = self.sent();
@@ -286,14 +292,14 @@ impl<'a> Connection<'a> {
                     turn.bytes = turn.bytes.saturating_sub(read);
                     self.adapt(read, asked);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
+                Poll::Pending => {
                     if self.input.is_empty() {
                         // An idle connection holds no buffer.
                         self.input = BytesMut::new();
                     }
+                    return Ok(());
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Reason::PeerClosed),
-                Err(error) => return Err(io_reason(&error)),
             }
         }
     }
@@ -460,18 +466,25 @@ impl<'a> Connection<'a> {
 /// Serves one admitted peer to its end, whatever happens; a panic inside is `InternalError`.
 pub(crate) async fn serve(
     shared: &Arc<Shared>,
-    stream: &Stream,
+    (read, write): (&mut ReadHalf, &WriteHalf),
     key: PeerKey,
     peer: &Established,
     input: BytesMut,
 ) -> Reason {
     let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
-    let mut run = Box::pin(Connection::new(shared, stream, key, lane, peer, input).run());
-    poll_fn(|cx| {
+    let (name, version) = (shared.table().get(&key).map(|entry| entry.name.clone()), peer.version);
+    let span = tracing::debug_span!(target: "ginnel", "connection", socket = shared.kind.name(), peer = name.as_deref(), ?version);
+    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input).run().instrument(span));
+    let reason = poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))
     })
-    .await
+    .await;
+    // After a panic nobody may be left to give the right to write back.
+    if reason != Reason::InternalError {
+        poll_fn(|cx| shared.outbound.poll_parted(key, cx)).await;
+    }
+    reason
 }
 
 pub(crate) fn refused(shared: &Shared, peer: &str, (phase, reason): Refusal) {

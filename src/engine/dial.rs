@@ -13,7 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::message::Frame;
 use crate::queue::PeerKey;
-use crate::transport::{self, Stream};
+use crate::transport::{self, SelfConnection, Stream};
 use crate::wire::session::Established;
 
 /// A connection that lived so long was healthy: the next failure starts from the shortest wait again.
@@ -136,29 +136,31 @@ async fn connect_once(dial: &Dial) -> Reason {
         }
     };
     let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref() };
-    if let Err(reason) = shared.admit(Some(*key), arrival, stream.clone()) {
+    let (mut read, write) = stream.into_split();
+    let write = Arc::new(write);
+    if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {
         refused(shared, name, (Phase::Handshake, reason.clone()));
         return reason;
     }
-    let reason = serve(shared, &stream, *key, &peer, input).await;
+    let reason = serve(shared, (&mut read, &write), *key, &peer, input).await;
     if reason == Reason::HwmReached {
         shared.outbound.clear(*key, DropReason::PeerGone);
     }
     shared.dismiss(*key, &reason, !dial.is_over());
     if reason == Reason::Local {
-        farewell(&stream, Duration::from_secs(1)).await;
+        farewell(read, &write, Duration::from_secs(1)).await;
     }
     reason
 }
 
-async fn open(dial: &Dial) -> Result<(Arc<Stream>, Established, BytesMut), Refusal> {
+async fn open(dial: &Dial) -> Result<(Stream, Established, BytesMut), Refusal> {
     let connected = transport::connect(&dial.endpoint, &dial.shared.options.transport).await;
-    let stream = connected.map_err(|error| (Phase::Accept, io_reason(&error)))?;
-    if stream.is_self_connection() {
-        return Err((Phase::Accept, Reason::SelfConnection));
-    }
+    let stream = connected.map_err(|error| {
+        let oneself = SelfConnection::is(&error);
+        (Phase::Accept, if oneself { Reason::SelfConnection } else { io_reason(&error) })
+    })?;
     let (peer, input) = handshake(&dial.shared, &stream).await?;
-    Ok((Arc::new(stream), peer, input))
+    Ok((stream, peer, input))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::queue::outbound::Witness;
 const CAPACITY: usize = 1024;
 /// Drops of one peer and reason are reported at most this often.
 const MERGE: Duration = Duration::from_secs(1);
+const LINES_PER_SECOND: u32 = 10;
 
 #[derive(Default)]
 struct Feed {
@@ -44,6 +45,15 @@ pub(crate) struct Events {
     watched: AtomicBool,
     feeds: Mutex<Vec<Weak<Mutex<Feed>>>>,
     merge: Mutex<Merge>,
+    lines: Mutex<Lines>,
+}
+
+/// Log lines of the present second.
+#[derive(Default)]
+struct Lines {
+    since: Option<Instant>,
+    count: u32,
+    swallowed: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,7 +66,7 @@ impl Events {
     }
 
     pub(crate) fn emit(&self, event: Event) {
-        tracing::debug!(target: "ginnel", event = event.name(), "{event:?}");
+        self.log(&event);
         if !self.is_watched() {
             return;
         }
@@ -76,6 +86,27 @@ impl Events {
                 feed.waker.take()
             };
             waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// A line for whoever collects logs, ten a second at most: peers must not fill disks.
+    fn log(&self, event: &Event) {
+        if !tracing::enabled!(target: "ginnel", tracing::Level::DEBUG) {
+            return;
+        }
+        let mut lines = lock(&self.lines);
+        let now = Instant::now();
+        if lines.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
+            if lines.swallowed > 0 {
+                tracing::debug!(target: "ginnel", count = lines.swallowed, "further events were not logged");
+            }
+            *lines = Lines { since: Some(now), count: 0, swallowed: 0 };
+        }
+        if lines.count < LINES_PER_SECOND {
+            lines.count += 1;
+            tracing::debug!(target: "ginnel", event = event.name(), "{event:?}");
+        } else {
+            lines.swallowed += 1;
         }
     }
 

@@ -129,6 +129,8 @@ impl<S: Buildable> Builder<S> {
         max_pending_handshakes(limits.max_pending_handshakes: usize);
         /// Most peers of this socket; a further one is closed at once. Default 10,000, and never more than the process has descriptors for.
         max_connections(limits.max_connections: usize);
+        /// Bytes that all peers together may cost at worst ([`Socket::worst_case_bytes_per_peer`] each); a newcomer beyond is refused. 0 is off. Default off.
+        max_memory(max_memory: u64);
         /// Most metadata of a handshake, in bytes. Default 16 KiB.
         max_metadata(limits.max_metadata: usize);
         /// Most bytes before a handshake is done. Default 32 KiB.

@@ -48,6 +48,9 @@ struct Subscriptions {
     hasher: RandomState,
     /// Classes of the message at hand.
     matched: Vec<usize>,
+    /// By class: the last message that it matched.
+    stamps: Vec<u64>,
+    stamp: u64,
 }
 
 /// Who gets what of one publisher.
@@ -80,6 +83,8 @@ impl Publisher {
                 by_fingerprint: HashMap::new(),
                 hasher: RandomState::new(),
                 matched: Vec::new(),
+                stamps: Vec::new(),
+                stamp: 0,
             }),
             ids: Ids::default(),
         }
@@ -92,13 +97,17 @@ impl Publisher {
     /// Publishes; subscribers without room are dealt with as the options say.
     pub(crate) fn try_publish(&self, message: &mut Option<Message>) -> Result<(), Refused> {
         let Some(content) = message.as_ref() else { return Ok(()) };
-        let mut state = self.lock();
-        state.find_classes(content, self.inverted);
-        // Still under the lock: no subscriber changes class between the choice and the delivery.
-        self.outbound.try_publish(&state.matched, content)?;
-        if state.matched.is_empty() {
-            self.outbound.count_drop(None, DropReason::NoPeer, 1);
-        }
+        let publication = {
+            let mut state = self.lock();
+            state.find_classes(content, self.inverted);
+            // Still under the lock: no subscriber changes class between the choice and the delivery.
+            let publication = self.outbound.try_publish(&state.matched, content)?;
+            if state.matched.is_empty() {
+                self.outbound.count_drop(None, DropReason::NoPeer, 1);
+            }
+            publication
+        };
+        self.outbound.settle_publication(publication);
         *message = None;
         Ok(())
     }
@@ -110,13 +119,20 @@ impl Publisher {
         message: &mut Option<Message>,
     ) -> Poll<Result<(), Refused>> {
         let Some(content) = message.as_ref() else { return Poll::Ready(Ok(())) };
-        let mut state = self.lock();
-        state.find_classes(content, self.inverted);
-        let result = self.outbound.poll_publish(cx, wait, &state.matched, content);
-        if result == Poll::Ready(Ok(())) {
-            *message = None;
+        let result = {
+            let mut state = self.lock();
+            state.find_classes(content, self.inverted);
+            self.outbound.poll_publish(cx, wait, &state.matched, content)
+        };
+        match result {
+            Poll::Ready(Ok(publication)) => {
+                self.outbound.settle_publication(publication);
+                *message = None;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(refused)) => Poll::Ready(Err(refused)),
+            Poll::Pending => Poll::Pending,
         }
-        result
     }
 
     /// Different prefixes that somebody wants.
@@ -183,12 +199,17 @@ fn limit(which: &'static str, limit: usize) -> Reason {
 impl Subscriptions {
     fn find_classes(&mut self, message: &Message, inverted: bool) {
         self.matched.clear();
-        let matched = &mut self.matched;
+        self.stamp += 1;
+        let (matched, stamps, stamp) = (&mut self.matched, &mut self.stamps, self.stamp);
         let topic: &[u8] = message.first().map_or(&[], |frame| frame);
         self.topics.matches(topic, |class| {
             let class = class as usize;
-            // A class may match by several of its prefixes; there are few classes a topic matches.
-            if matched.last() != Some(&class) && !matched.contains(&class) {
+            if class >= stamps.len() {
+                stamps.resize(class + 1, 0);
+            }
+            // A class may match by several of its prefixes.
+            if stamps[class] != stamp {
+                stamps[class] = stamp;
                 matched.push(class);
             }
         });
@@ -311,6 +332,12 @@ impl Pattern for Publisher {
     }
 }
 
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Publisher")
+    }
+}
+
 /// Publishes to every subscriber whose prefixes match the first frame (ZeroMQ's PUB, RFC 29).
 ///
 /// Waits when: never, unless `on_full(OnFull::Block)`. Drops when: a subscriber is at its high-water mark (only
@@ -319,12 +346,18 @@ impl Pattern for Publisher {
 #[derive(Clone, Debug)]
 pub struct Pub {
     sender: Sender,
+    publisher: Arc<Publisher>,
 }
 
 impl Pub {
     pub(crate) fn from_options(options: Options) -> Result<Pub, OptionError> {
         let (socket, publisher) = assemble(SocketType::Pub, options);
-        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher)) })
+        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher.clone())), publisher })
+    }
+
+    /// Different prefixes that somebody subscribes to.
+    pub fn topic_count(&self) -> usize {
+        self.publisher.topic_count()
     }
 
     /// Waits until at least `count` connected peers have a subscription.

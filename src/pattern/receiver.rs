@@ -13,8 +13,7 @@ use super::subscribe::Subscriber;
 use crate::error::{RecvError, TryRecvError};
 use crate::message::Message;
 use crate::queue::batch::Batch;
-use crate::queue::inbox::Origin;
-use crate::queue::reader::Reader;
+use crate::queue::reader::{From, Reader};
 use crate::socket::Socket;
 
 /// Which received messages reach the user.
@@ -69,7 +68,7 @@ impl Receiver {
     pub(crate) fn poll_recv_from(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+    ) -> Poll<Result<From, RecvError>> {
         loop {
             match self.reader.poll_next(cx) {
                 Poll::Ready(Ok((origin, message))) if self.is_wanted(&message) => {
@@ -82,7 +81,7 @@ impl Receiver {
         }
     }
 
-    pub(crate) fn try_recv_from(&mut self) -> Result<(Option<Arc<Origin>>, Message), TryRecvError> {
+    pub(crate) fn try_recv_from(&mut self) -> Result<From, TryRecvError> {
         loop {
             let (origin, message) = self.reader.try_next()?;
             if self.is_wanted(&message) {
@@ -91,7 +90,7 @@ impl Receiver {
         }
     }
 
-    pub(crate) async fn recv_from(&mut self) -> Result<(Option<Arc<Origin>>, Message), RecvError> {
+    pub(crate) async fn recv_from(&mut self) -> Result<From, RecvError> {
         let limit = self.socket.options().recv_timeout;
         within(limit, poll_fn(|cx| self.poll_recv_from(cx))).await.unwrap_or(Err(RecvError::Timeout))
     }

@@ -4,7 +4,7 @@
 //! their way to it; a ROUTER may count frames, so it gets libzmq's default bytes and one request at a time.
 //! There is no task in between: whoever waits for a reply reads for all ([`Calls::poll`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
 use std::ops::Deref;
@@ -58,10 +58,10 @@ struct Server {
 }
 
 struct State {
-    servers: HashMap<PeerKey, Server>,
+    servers: BTreeMap<PeerKey, Server>,
     turns: Vec<PeerKey>,
     turn: usize,
-    calls: HashMap<u32, Call>,
+    calls: BTreeMap<u32, Call>,
     queue: VecDeque<u32>,
     next_id: u32,
     reader: Reader,
@@ -85,10 +85,10 @@ impl Calls {
         let correlate = options.correlate.or(options.lockstep.then_some(false));
         let max_open = if options.send_hwm == 0 { usize::MAX } else { options.send_hwm };
         let state = State {
-            servers: HashMap::new(),
+            servers: BTreeMap::new(),
             turns: Vec::new(),
             turn: 0,
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             queue: VecDeque::new(),
             next_id: seed(),
             reader: Reader::new(inbox.clone(), true),
@@ -331,12 +331,20 @@ impl Pattern for Calls {
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>> {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
+            let mut wakers = Vec::new();
+            // What came before the connection ended still answers. It is in the inbox by now.
+            self.read(&mut state, &mut Context::from_waker(Waker::noop()), &mut wakers);
+            // That look took the watch over from whoever waits, so somebody has to take it back.
+            wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
             state.turns.retain(|&turn| turn != key);
-            let Some(server) = state.servers.remove(&key) else { return Vec::new() };
+            let Some(server) = state.servers.remove(&key) else {
+                drop(state);
+                wakers.into_iter().for_each(Waker::wake);
+                return Vec::new();
+            };
             // What the kernel took may have been carried out; what it did not is asked elsewhere.
             let written = self.outbound.end_of_written(key).saturating_sub(server.base);
             let mut again = Vec::new();
-            let mut wakers = Vec::new();
             for (&id, call) in &mut state.calls {
                 let Stage::Sent { peer, number } = call.stage else { continue };
                 if peer != key {

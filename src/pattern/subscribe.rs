@@ -87,7 +87,10 @@ impl Subscriber {
         match content.first().and_then(|frame| frame.split_first()) {
             Some((1, topic)) => self.subscribe(socket, topic),
             Some((0, topic)) => self.unsubscribe(socket, topic),
-            _ => socket.outbound().try_publish(&[ALL], content)?,
+            _ => {
+                let publication = socket.outbound().try_publish(&[ALL], content)?;
+                socket.outbound().settle_publication(publication);
+            }
         }
         *message = None;
         Ok(())

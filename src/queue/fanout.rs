@@ -15,6 +15,10 @@ use crate::event::{DropReason, Reason};
 use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
+/// A message is in its subscribers' queues; whom to write for or wake is still open.
+#[must_use = "subscribers may be waiting"]
+pub(crate) struct Publication(After);
+
 #[derive(Default)]
 struct Class {
     arena: Arena,
@@ -79,8 +83,9 @@ impl Outbound {
         self.perform(&mut after);
     }
 
-    /// Publishes to these classes (each named once), following the socket's choice for full members.
-    pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<(), Refused> {
+    /// Publishes to these classes (each named once), following the socket's choice for full members. What is
+    /// left to do, [`Outbound::settle_publication`] does, when the caller has let go of its own locks.
+    pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<Publication, Refused> {
         let mut state = self.lock();
         let mut after = After::default();
         if state.is_closed() {
@@ -107,9 +112,13 @@ impl Outbound {
         for &class in classes {
             state.append(class, message, &mut after);
         }
-        drop(state);
-        self.perform(&mut after);
-        Ok(())
+        Ok(Publication(after))
+    }
+
+    /// Writes and wakes what a publication calls for.
+    #[inline]
+    pub(crate) fn settle_publication(&self, mut publication: Publication) {
+        self.perform(&mut publication.0);
     }
 
     /// As [`Outbound::try_publish`], but waits until every matching peer has room (`OnFull::Block`).
@@ -119,14 +128,14 @@ impl Outbound {
         wait: &mut Wait,
         classes: &[usize],
         message: &Message,
-    ) -> Poll<Result<(), Refused>> {
-        let mut first = false;
+    ) -> Poll<Result<Publication, Refused>> {
+        let mut before = None;
         if let Some(id) = *wait.id() {
             match self.lock().waiters.poll(id, cx.waker()) {
                 None => return Poll::Pending,
                 Some(Outcome::Granted(_) | Outcome::Again) => {
                     *wait.id() = None;
-                    first = true;
+                    before = Some(id);
                 }
             }
         }
@@ -139,7 +148,7 @@ impl Outbound {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                *wait.id() = Some(state.waiters.join(Target::All, cx.waker(), first));
+                *wait.id() = Some(state.waiters.join(Target::All, cx.waker(), before));
                 Poll::Pending
             }
             other => Poll::Ready(other),
@@ -243,7 +252,10 @@ impl State {
     #[inline]
     fn needs_check(&self, class: usize) -> bool {
         let Some(class) = self.fanout.classes.get(class).and_then(Option::as_ref) else { return false };
-        class.arena.messages >= class.check_messages || class.arena.len() >= class.check_bytes
+        class.arena.messages >= class.check_messages
+            || class.arena.len() >= class.check_bytes
+            // In-process members have accounts of their own, which say nothing about when to look again.
+            || (self.limits.on_full == OnFull::Block && !class.direct.is_empty())
     }
 
     /// Members that are at a mark now.
@@ -375,7 +387,10 @@ impl State {
         } else if !class.dirty {
             class.dirty = true;
             self.fanout.dirty.push(index);
-            after.wake = self.fanout.flusher.take();
+            if let Some(flusher) = self.fanout.flusher.take() {
+                // Only if there is one: an earlier class of the same message may have put it there already.
+                after.wake = Some(flusher);
+            }
         }
     }
 

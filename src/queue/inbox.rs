@@ -43,7 +43,6 @@ pub(crate) struct Received {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) unread: usize,
-    pub(crate) hwm: usize,
     pub(crate) drops: Drops,
 }
 
@@ -281,7 +280,6 @@ impl Inbox {
             messages: lane.messages,
             bytes: lane.bytes,
             unread: lane.unread,
-            hwm: self.hwm,
             drops: lane.drops,
         })
     }

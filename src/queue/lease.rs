@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::outbound::{After, Outbound, Peer, State};
+use super::outbound::{After, Outbound, Peer, Road, State};
 use super::outbox::Batch;
 use super::{Link, PeerKey};
 use crate::event::Reason;
@@ -15,6 +15,8 @@ pub(crate) struct Lease {
     key: PeerKey,
     link: Arc<dyn Link>,
     batch: Batch,
+    /// The connection that it is for: a lease of an earlier one changes nothing any more.
+    connection: u32,
 }
 
 impl Lease {
@@ -46,7 +48,7 @@ impl Peer {
         let link = self.link()?.clone();
         let batch = self.outbox.lend()?;
         self.writing = true;
-        Some(Lease { key, link, batch })
+        Some(Lease { key, link, batch, connection: self.connection })
     }
 }
 
@@ -89,12 +91,27 @@ impl Outbound {
         let mut after = After::default();
         {
             let mut state = self.lock();
-            let done = state.finish(lease.key, written, blocked, &mut after);
+            let done = state.finish(lease, written, blocked, &mut after);
             if let Some(peer) = state.peers.get_mut(lease.key) {
                 peer.lone = done <= 1;
             }
         }
         self.perform(&mut after);
+    }
+
+    /// The connection has ended: nobody starts to write to it any more. Ready when the last one who did has said
+    /// how much the kernel took, so that the count of what was lost is right.
+    pub(crate) fn poll_parted(&self, key: PeerKey, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        let Some(peer) = state.peers.get_mut(key) else { return Poll::Ready(()) };
+        if let Road::Wire(link) = &mut peer.road {
+            *link = None;
+        }
+        if !peer.writing {
+            return Poll::Ready(());
+        }
+        state.watch_progress(cx);
+        Poll::Pending
     }
 
     /// Whether the peer's writes are blocked by the kernel.
@@ -110,7 +127,7 @@ impl Outbound {
         let written = result.unwrap_or(0);
         {
             let mut state = self.lock();
-            state.finish(lease.key, written, written < lease.len(), &mut after);
+            state.finish(&lease, written, written < lease.len(), &mut after);
             if let Some(peer) = state.peers.get_mut(lease.key)
                 && !peer.outbox.is_clear()
             {
@@ -140,9 +157,10 @@ impl Outbound {
 
 impl State {
     /// Returns how many messages are with the kernel now.
-    fn finish(&mut self, key: PeerKey, written: usize, blocked: bool, after: &mut After) -> usize {
+    fn finish(&mut self, lease: &Lease, written: usize, blocked: bool, after: &mut After) -> usize {
+        let key = lease.key;
         let Some(peer) = self.peers.get_mut(key) else { return 0 };
-        if !peer.writing {
+        if !peer.writing || peer.connection != lease.connection {
             // The connection went while the write ran: its queue was already rewound.
             return 0;
         }

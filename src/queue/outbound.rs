@@ -68,6 +68,8 @@ pub(super) struct Peer {
     pub(super) waker: Option<Waker>,
     /// Somebody holds the write lease.
     pub(super) writing: bool,
+    /// Counts the peer's connections.
+    pub(super) connection: u32,
     /// The kernel is full: only the task, which waits for it, writes.
     pub(super) blocked: bool,
     /// The task's last wake found at most one message: the next one is written by its caller.
@@ -230,6 +232,7 @@ impl Outbound {
                 in_rotation: false,
                 waker: None,
                 writing: false,
+                connection: 0,
                 blocked: false,
                 lone: true,
                 kick: None,
@@ -303,6 +306,7 @@ impl Outbound {
             peer.waker = None;
             peer.blocked = false;
             peer.writing = false;
+            peer.connection = peer.connection.wrapping_add(1);
             let done = peer.outbox.rewind();
             peer.messages += done.messages as u64;
             peer.bytes += done.bytes as u64;
@@ -310,6 +314,7 @@ impl Outbound {
                 peer.open = false;
                 let lost = peer.outbox.clear() as u64;
                 state.count_drop(Some(key), DropReason::PeerGone, lost);
+                state.revoke(|other| other == key);
             }
             state.settle(key, &mut after);
             after.wakers().append(&mut state.progress);
@@ -337,7 +342,7 @@ impl Outbound {
                 state.drops.merge(&peer.drops);
                 after.wake_also(peer.waker);
             }
-            state.waiters.void(key);
+            state.revoke(|other| other == key);
             let more = state.waiters.again(|target| target == Target::All || target == Target::Peer(key));
             after.wakers().extend(more);
             after.wakers().append(&mut state.progress);
@@ -352,6 +357,7 @@ impl Outbound {
         let wakers = {
             let mut state = self.lock();
             state.closed = true;
+            state.revoke(|_| true);
             let mut wakers = state.waiters.again(|_| true);
             wakers.extend(state.take_flusher());
             wakers
@@ -404,7 +410,7 @@ impl Outbound {
         let mut after = After::default();
         let result = {
             let mut state = self.lock();
-            let mut first = false;
+            let mut before = None;
             if let Some(id) = wait.id {
                 match state.waiters.poll(id, cx.waker()) {
                     None => return Poll::Pending,
@@ -417,7 +423,7 @@ impl Outbound {
                     }
                     Some(Outcome::Again) => {
                         wait.id = None;
-                        first = true;
+                        before = Some(id);
                     }
                 }
             }
@@ -426,7 +432,7 @@ impl Outbound {
                 _ => state.send_any(message, turnaround, &mut after),
             };
             if outcome == Err(Refused::Full) {
-                wait.id = Some(state.waiters.join(target, cx.waker(), first));
+                wait.id = Some(state.waiters.join(target, cx.waker(), before));
                 return Poll::Pending;
             }
             outcome
@@ -438,7 +444,7 @@ impl Outbound {
     /// Sets room aside for one message at some peer, waiting in line for it.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>, wait: &mut Wait) -> Poll<Result<PeerKey, Refused>> {
         let mut state = self.lock();
-        let mut first = false;
+        let mut before = None;
         if let Some(id) = wait.id {
             match state.waiters.poll(id, cx.waker()) {
                 None => return Poll::Pending,
@@ -448,13 +454,13 @@ impl Outbound {
                 }
                 Some(Outcome::Again) => {
                     wait.id = None;
-                    first = true;
+                    before = Some(id);
                 }
             }
         }
         match state.set_aside() {
             Err(Refused::Full) => {
-                wait.id = Some(state.waiters.join(Target::Any, cx.waker(), first));
+                wait.id = Some(state.waiters.join(Target::Any, cx.waker(), before));
                 Poll::Pending
             }
             other => Poll::Ready(other),
@@ -487,10 +493,16 @@ impl Outbound {
     /// The caller of a waiting send gives up its place.
     pub(crate) fn abandon(&self, wait: &mut Wait) {
         let Some(id) = wait.id.take() else { return };
-        let granted = self.lock().waiters.leave(id);
+        let (granted, behind) = {
+            let mut state = self.lock();
+            let granted = state.waiters.leave(id);
+            // Whoever waits for all peers may have waited for this place in the line only.
+            (granted, state.waiters.again(|target| target == Target::All))
+        };
         if let Some(key) = granted {
             self.release(key);
         }
+        behind.into_iter().for_each(Waker::wake);
     }
 
     /// The peer takes no new messages; what waits is still written.
@@ -501,13 +513,14 @@ impl Outbound {
         if let Some(peer) = state.peers.get_mut(key) {
             peer.open = false;
         }
+        state.revoke(|other| other == key);
         state.rejoin(key);
     }
 
     /// Ready when nothing waits for this peer.
     pub(crate) fn poll_peer_drained(&self, cx: &mut Context<'_>, key: PeerKey) -> Poll<()> {
         let mut state = self.lock();
-        if state.peers.get(key).is_none_or(|peer| peer.outbox.queued() == 0) {
+        if state.peers.get(key).is_none_or(|peer| peer.outbox.waiting() == 0) {
             return Poll::Ready(());
         }
         state.progress.push(cx.waker().clone());
@@ -546,11 +559,6 @@ impl Outbound {
         self.lock().count_drop(key, reason, count);
     }
 
-    /// Whether the peer's queue is at a mark.
-    pub(crate) fn is_full(&self, key: PeerKey) -> bool {
-        self.lock().peers.get(key).is_some_and(Peer::is_full)
-    }
-
     pub(crate) fn sent(&self, key: PeerKey) -> Option<Sent> {
         let state = self.lock();
         let peer = state.peers.get(key)?;
@@ -585,7 +593,7 @@ impl Outbound {
         let state = self.lock();
         let wire = |peer: &Peer| matches!(peer.road, Road::Wire(_));
         let pending = |(key, peer): (PeerKey, &Peer)| {
-            if wire(peer) { peer.outbox.queued() + state.waiting_in_class(key) } else { 0 }
+            if wire(peer) { peer.outbox.waiting() + state.waiting_in_class(key) } else { 0 }
         };
         state.peers.iter().map(pending).sum()
     }
@@ -598,14 +606,12 @@ impl Outbound {
                 Road::Wire(link) => link.is_some() || !connected_only,
                 Road::Direct { .. } => false,
             };
-            counts && (peer.outbox.queued() > 0 || peer.outbox.control_len() > 0 || state.waiting_in_class(key) > 0)
+            counts && (peer.outbox.waiting() > 0 || peer.outbox.control_len() > 0 || state.waiting_in_class(key) > 0)
         });
         if !busy {
             return Poll::Ready(());
         }
-        if !state.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.progress.push(cx.waker().clone());
-        }
+        state.watch_progress(cx);
         Poll::Pending
     }
 
@@ -702,6 +708,15 @@ impl State {
             return Ok(());
         }
         self.overflow(key, message, after)
+    }
+
+    /// Takes grants back that nobody has used yet: their waiters look again.
+    fn revoke(&mut self, which: impl Fn(PeerKey) -> bool) {
+        for key in self.waiters.revoke(which) {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.outbox.release();
+            }
+        }
     }
 
     /// The peer whose turn it is, among those with room.
@@ -942,6 +957,13 @@ impl State {
             after.wakers().extend(again);
         }
         self.rejoin(key);
+    }
+
+    /// Wakes the caller when something was written or dropped.
+    pub(super) fn watch_progress(&mut self, cx: &Context<'_>) {
+        if !self.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.progress.push(cx.waker().clone());
+        }
     }
 
     pub(super) fn progressed(&mut self, after: &mut After) {

@@ -219,6 +219,8 @@ pub(crate) struct Outbox {
     answer: Option<Bytes>,
     /// Messages accepted and not yet fully written, room set aside included.
     queued: usize,
+    /// How many of them are only room set aside.
+    reserved: usize,
     bytes: usize,
     /// Segments at the front that a writer holds.
     lent: usize,
@@ -229,6 +231,12 @@ impl Outbox {
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Messages that wait, without room set aside.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.queued - self.reserved
     }
 
     #[inline]
@@ -259,20 +267,22 @@ impl Outbox {
         self.bytes += bytes;
     }
 
-    /// Takes a charge back.
+    /// Takes a charge back; room set aside stays.
     pub(crate) fn refund(&mut self, messages: usize, bytes: usize) {
-        self.queued = self.queued.saturating_sub(messages);
+        self.queued -= messages.min(self.waiting());
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Sets room aside for one message.
     pub(crate) fn reserve(&mut self) {
         self.queued += 1;
+        self.reserved += 1;
     }
 
     /// Gives room back that was set aside.
     pub(crate) fn release(&mut self) {
         self.queued -= 1;
+        self.reserved -= 1;
     }
 
     /// Appends `message`; its room must not be set aside any more.

@@ -26,6 +26,9 @@ struct Lane {
     read_bytes: usize,
 }
 
+/// A message and, where the pattern wants to know, its sender.
+pub(crate) type From = (Option<Arc<Origin>>, Message);
+
 /// One receiver's view of an [`Inbox`].
 pub(crate) struct Reader {
     inbox: Arc<Inbox>,
@@ -62,7 +65,7 @@ impl Reader {
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+    ) -> Poll<Result<From, RecvError>> {
         loop {
             if self.inbox.has_arrivals() && self.exchange(None) == Exchange::Closed && self.turns.is_empty() {
                 return Poll::Ready(Err(RecvError::Closed));
@@ -100,7 +103,7 @@ impl Reader {
         Some(message)
     }
 
-    pub(crate) fn try_next(&mut self) -> Result<(Option<Arc<Origin>>, Message), TryRecvError> {
+    pub(crate) fn try_next(&mut self) -> Result<From, TryRecvError> {
         loop {
             if let Some(next) = self.take() {
                 return Ok(next);
@@ -142,7 +145,7 @@ impl Reader {
     }
 
     #[inline]
-    fn take(&mut self) -> Option<(Option<Arc<Origin>>, Message)> {
+    fn take(&mut self) -> Option<From> {
         loop {
             let &index = self.turns.front()?;
             let lane = self.lanes.get_mut(index as usize).and_then(Option::as_mut)?;

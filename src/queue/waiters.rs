@@ -50,16 +50,15 @@ impl Waiters {
         !self.waiting.is_empty() && self.waiting.iter().any(|waiter| conflict(waiter.target, target))
     }
 
-    /// Waits, at the end of the queue or, after an [`Outcome::Again`], at its head.
-    pub(crate) fn join(&mut self, target: Target, waker: &Waker, first: bool) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        let waiter = Waiter { id, target, waker: waker.clone() };
-        if first {
-            self.waiting.push_front(waiter);
-        } else {
-            self.waiting.push_back(waiter);
+    /// Waits, at the end of the queue or, after an [`Outcome::Again`], where waiter `before` was.
+    pub(crate) fn join(&mut self, target: Target, waker: &Waker, before: Option<u64>) -> u64 {
+        let id = before.unwrap_or(self.next);
+        if before.is_none() {
+            self.next += 1;
         }
+        // Ids grow with the line, so that all who look again keep their order.
+        let at = self.waiting.partition_point(|waiter| waiter.id < id);
+        self.waiting.insert(at, Waiter { id, target, waker: waker.clone() });
         id
     }
 
@@ -109,13 +108,19 @@ impl Waiters {
         wakers
     }
 
-    /// Grants at a peer that is gone become [`Outcome::Again`].
-    pub(crate) fn void(&mut self, key: PeerKey) {
+    /// Grants at the peers that `which` names, none of them used yet, become [`Outcome::Again`].
+    /// Returns where room was set aside for them.
+    pub(crate) fn revoke(&mut self, which: impl Fn(PeerKey) -> bool) -> Vec<PeerKey> {
+        let mut revoked = Vec::new();
         for settled in &mut self.settled {
-            if settled.1 == Outcome::Granted(key) {
+            if let Outcome::Granted(key) = settled.1
+                && which(key)
+            {
                 settled.1 = Outcome::Again;
+                revoked.push(key);
             }
         }
+        revoked
     }
 
     #[inline]

@@ -8,17 +8,23 @@
 mod ipc;
 mod tcp;
 
+use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::net::tcp as tcp_halves;
+#[cfg(unix)]
+use tokio::net::unix as unix_halves;
 
 use crate::endpoint::{Address, Endpoint};
 use crate::error::BindError;
@@ -43,15 +49,6 @@ macro_rules! either {
 }
 
 impl Stream {
-    /// Only the newest caller's task is woken (as tokio's own); likewise for writes.
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_read_ready(cx))
-    }
-
-    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_write_ready(cx))
-    }
-
     /// Waits until a read may succeed. Cancel-safe, and any number of tasks may wait.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         either!(self, s => s.readable().await)
@@ -73,43 +70,99 @@ impl Stream {
         either!(self, s => s.try_write(bytes))
     }
 
-    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, s => s.try_write_vectored(slices))
-    }
-
-    /// Says that nothing more is written; reading goes on.
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        either!(self, s => SockRef::from(s).shutdown(Shutdown::Write))
-    }
-
-    /// The peer's address, for people: `tcp://192.0.2.1:40000`. Unix domain clients have none; they show the path
-    /// that they connected to.
-    pub(crate) fn peer_text(&self) -> String {
+    /// Both directions apart: the reading one for its one task, the writing one for any thread.
+    pub(crate) fn into_split(self) -> (ReadHalf, WriteHalf) {
         match self {
-            Stream::Tcp(s) => tcp::text(s.peer_addr()),
+            Stream::Tcp(s) => {
+                let (read, write) = s.into_split();
+                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
             #[cfg(unix)]
-            Stream::Unix(s) => ipc::text(s.peer_addr(), s.local_addr()),
-        }
-    }
-
-    pub(crate) fn local_text(&self) -> String {
-        match self {
-            Stream::Tcp(s) => tcp::text(s.local_addr()),
-            #[cfg(unix)]
-            Stream::Unix(s) => ipc::text(s.local_addr(), s.peer_addr()),
-        }
-    }
-
-    /// Dialling a free ephemeral port of this machine can end at oneself: the operating system picked the same
-    /// port for our side. [`connect`] has refused such streams already.
-    pub(crate) fn is_self_connection(&self) -> bool {
-        match self {
-            Stream::Tcp(s) => tcp::is_self_connection(s),
-            #[cfg(unix)]
-            Stream::Unix(_) => false,
+            Stream::Unix(s) => {
+                let (read, write) = s.into_split();
+                (ReadHalf::Unix(read), WriteHalf::Unix(write))
+            }
         }
     }
 }
+
+/// Inside the error of a [`connect`] that ended at oneself: dialling a free ephemeral port of this machine, the
+/// operating system may pick the same port for our side.
+#[derive(Debug)]
+pub(crate) struct SelfConnection;
+
+impl SelfConnection {
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<SelfConnection>())
+    }
+}
+
+/// The reading direction of a connection.
+#[derive(Debug)]
+pub(crate) enum ReadHalf {
+    Tcp(tcp_halves::OwnedReadHalf),
+    #[cfg(unix)]
+    Unix(unix_halves::OwnedReadHalf),
+}
+
+impl ReadHalf {
+    /// Appends what is there, at most the buffer's spare room, or waits for it. `Ok(0)`: the peer closed. A short
+    /// read tells tokio that nothing more is there, which saves the system call that would find out.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        match self {
+            ReadHalf::Tcp(s) => pin!(s.read_buf(buffer)).poll(cx),
+            #[cfg(unix)]
+            ReadHalf::Unix(s) => pin!(s.read_buf(buffer)).poll(cx),
+        }
+    }
+}
+
+/// The writing direction of a connection. Dropping it tells the peer that nothing more comes.
+#[derive(Debug)]
+pub(crate) enum WriteHalf {
+    Tcp(tcp_halves::OwnedWriteHalf),
+    #[cfg(unix)]
+    Unix(unix_halves::OwnedWriteHalf),
+}
+
+macro_rules! either_write {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            WriteHalf::Tcp($stream) => $call,
+            #[cfg(unix)]
+            WriteHalf::Unix($stream) => $call,
+        }
+    };
+}
+
+impl WriteHalf {
+    /// Only the newest caller's task is woken.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either_write!(self, s => s.as_ref().poll_write_ready(cx))
+    }
+
+    /// Writes what the operating system takes now. `WouldBlock`: nothing.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        either_write!(self, s => s.try_write(bytes))
+    }
+
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        either_write!(self, s => s.try_write_vectored(slices))
+    }
+
+    /// Says that nothing more is written; reading goes on.
+    pub(crate) fn shutdown(&self) -> io::Result<()> {
+        either_write!(self, s => SockRef::from(s.as_ref()).shutdown(Shutdown::Write))
+    }
+}
+
+impl fmt::Display for SelfConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connected to itself; nobody listens there")
+    }
+}
+
+impl std::error::Error for SelfConnection {}
 
 /// Opens a connection: one attempt. Names are looked up anew each time, and every address is tried in order.
 /// The error is that of the last address.
@@ -166,14 +219,19 @@ impl Listener {
         &self.endpoint
     }
 
-    /// The next connection. Cancel-safe: no connection is lost. After [`is_out_of_descriptors`] errors the
+    /// The next connection and its peer's address, which a stream that was reset meanwhile no longer knows. Cancel-safe: no connection is lost. After [`is_out_of_descriptors`] errors the
     /// connection is still in the backlog: wait before the next call, which would fail at once.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, String)> {
         loop {
             let accepted = match &self.inner {
-                Inner::Tcp(listener) => listener.accept().await.map(Stream::Tcp),
+                Inner::Tcp(listener) => {
+                    listener.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), tcp::text(Ok(peer))))
+                }
                 #[cfg(unix)]
-                Inner::Unix(listener) => listener.accept().await.map(Stream::Unix),
+                // Unix domain clients have no name: they show the path that they connected to.
+                Inner::Unix(listener) => {
+                    listener.accept().await.map(|stream| (Stream::Unix(stream), self.endpoint.to_string()))
+                }
             };
             match accepted {
                 // The client left while it waited in the backlog: nobody to report.
@@ -254,12 +312,12 @@ pub(crate) mod tests {
     pub(crate) async fn pair(listener: &Listener) -> (Stream, Stream) {
         let options = options();
         let (client, server) = tokio::join!(connect(listener.endpoint(), &options), listener.accept());
-        (client.unwrap(), server.unwrap())
+        (client.unwrap(), server.unwrap().0)
     }
 
-    async fn send(stream: &Stream, mut bytes: &[u8]) {
+    async fn send(stream: &WriteHalf, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            stream.writable().await.unwrap();
+            std::future::poll_fn(|cx| stream.poll_write_ready(cx)).await.unwrap();
             let (head, tail) = bytes.split_at(bytes.len() / 2);
             match stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]) {
                 Ok(n) => bytes = &bytes[n..],
@@ -268,15 +326,12 @@ pub(crate) mod tests {
         }
     }
 
-    async fn read_to_end(stream: &Stream) -> BytesMut {
+    async fn read_to_end(stream: &mut ReadHalf) -> BytesMut {
         let mut buffer = BytesMut::new();
         loop {
-            std::future::poll_fn(|cx| stream.poll_read_ready(cx)).await.unwrap();
             buffer.reserve(16);
-            match stream.try_read_buf(&mut buffer) {
-                Ok(0) => return buffer,
-                Ok(_) => {}
-                Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+            if std::future::poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.unwrap() == 0 {
+                return buffer;
             }
         }
     }
@@ -286,14 +341,14 @@ pub(crate) mod tests {
         let text = listener.endpoint().to_string();
         assert_eq!(&text.parse::<Endpoint>().unwrap(), listener.endpoint());
         let (client, server) = pair(listener).await;
-        assert!(!client.is_self_connection() && !server.is_self_connection());
-        send(&client, b"from the client").await;
-        client.shutdown_write().unwrap();
-        assert_eq!(read_to_end(&server).await, &b"from the client"[..]);
-        std::future::poll_fn(|cx| server.poll_write_ready(cx)).await.unwrap();
-        assert_eq!(server.try_write(b"from the server").unwrap(), 15);
-        drop(server);
-        assert_eq!(read_to_end(&client).await, &b"from the server"[..]);
+        let ((mut client_read, client_write), (mut server_read, server_write)) =
+            (client.into_split(), server.into_split());
+        send(&client_write, b"from the client").await;
+        client_write.shutdown().unwrap();
+        assert_eq!(read_to_end(&mut server_read).await, &b"from the client"[..]);
+        send(&server_write, b"from the server").await;
+        drop((server_read, server_write));
+        assert_eq!(read_to_end(&mut client_read).await, &b"from the server"[..]);
     }
 
     #[tokio::test]

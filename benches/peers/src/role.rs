@@ -71,7 +71,13 @@ impl Task {
         let ready = bound.line();
         let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}: not ready: {ready}", self.column));
         let mut connected = Side::start(self.arguments(connecter, endpoint));
-        let lines = (bound.finish(), connected.release().finish());
+        // The side with the clock ends first; the other may hold until then.
+        let lines = if connecter == "request" {
+            let line = connected.finish();
+            (bound.release().finish(), line)
+        } else {
+            (bound.finish(), connected.release().finish())
+        };
         if let Some(path) = place.strip_prefix("ipc://") {
             // Most columns have removed it themselves.
             let _ = std::fs::remove_file(path);

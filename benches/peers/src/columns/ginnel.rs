@@ -3,6 +3,7 @@
 use ginnel::{Batch, Message, Pull, Push, Rep, Req};
 
 use super::Flavour;
+use crate::role;
 use crate::workload::{Arrivals, Bodies, Column, HWM, Ready, Rounds};
 
 /// Messages handed over per batched call.
@@ -54,13 +55,13 @@ impl Column for Ginnel {
 
     fn reply(&self, at: &str, ready: Ready, count: u64) {
         self.flavour.runtime().block_on(async {
-            let mut rep = Rep::builder().hwm(HWM).linger(None).bind(at).await.expect("bind");
+            let mut rep = Rep::builder().hwm(HWM).bind(at).await.expect("bind");
             ready.at(&rep.local_endpoint().expect("bound").to_string());
             for _ in 0..count {
                 let (message, responder) = rep.recv().await.expect("recv").into_parts();
                 responder.reply(message).await.expect("reply");
             }
-            rep.close().await;
+            tokio::task::spawn_blocking(role::hold).await.expect("hold");
         });
     }
 
