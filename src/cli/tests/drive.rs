@@ -317,6 +317,22 @@ fn sends_wait_their_turn_and_end_of_input_ends() {
 }
 
 #[test]
+fn sends_go_on_while_stdout_is_not_read() {
+    let mut one = Drive::bound("pair", json!({}));
+    let mut two = Drive::connected("pair", &one, json!({}));
+    // More than pipes and queues hold, so that `two` stands still on its unread stdout.
+    let line = format!("{{\"f\":[\"{}\"]}}\n", b64(&[7; 10_000]));
+    one.ginnel.feed(line.repeat(5000).as_bytes());
+    for n in 0..100 {
+        two.send(&[n.to_string().as_bytes()]);
+        assert_eq!(one.recv(), [n.to_string().into_bytes()]);
+    }
+    for _ in 0..5000 {
+        assert_eq!(two.recv(), [vec![7; 10_000]]);
+    }
+}
+
+#[test]
 fn the_end_of_input_alone_does_not_end_it() {
     let mut pull = Drive::bound("pull", json!({}));
     pull.ginnel.close_stdin();
