@@ -10,7 +10,7 @@ pub(crate) fn snapshot(kind: SocketType, endpoints: &[String], stats: &Stats) ->
     let peers: Vec<Value> = stats.peers.iter().map(peer).collect();
     json!({
         "type": kind.name(),
-        "binds": endpoints,
+        "endpoints": endpoints,
         "sent": stats.messages_sent,
         "received": stats.messages_received,
         "drops": drops(&stats.drops),

@@ -124,7 +124,10 @@ fn text(event: &Event) -> String {
         Event::Disconnected { peer, reason } => format!("disconnected {peer}: {reason}"),
         Event::Retrying { endpoint, after } => format!("trying {endpoint} again in {} ms", after.as_millis()),
         Event::AcceptFailed { endpoint, reason } => format!("cannot accept at {endpoint}: {reason}"),
-        Event::Dropped { peer, reason, count } => format!("dropped {count} messages {peer} ({})", reason.name()),
+        Event::Dropped { peer, reason, count } if peer.is_empty() => {
+            format!("dropped {count} messages ({})", reason.name())
+        }
+        Event::Dropped { peer, reason, count } => format!("dropped {count} messages for {peer} ({})", reason.name()),
         Event::Subscribed { peer, topic } => format!("subscribed {peer} \"{}\"", topic.escape_ascii()),
         Event::Unsubscribed { peer, topic } => format!("unsubscribed {peer} \"{}\"", topic.escape_ascii()),
         Event::Missed { count } => format!("missed {count} events"),

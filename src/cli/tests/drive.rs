@@ -216,6 +216,19 @@ fn a_relaxed_req_may_ask_again() {
 }
 
 #[test]
+fn a_request_before_its_server_is_not_lost_at_the_end() {
+    let directory = Directory::new("drive-req");
+    let endpoint = format!("ipc://{}", directory.path("socket"));
+    let config = json!({"type": "req", "connect": [endpoint], "exit_on_eof": true, "options": {"reconnect_ivl": 1}});
+    let mut req = Drive::start(&config);
+    req.send(&[b"early"]);
+    req.ginnel.close_stdin();
+    let mut rep = Drive::start(&json!({"type": "rep", "bind": [endpoint]}));
+    assert_eq!(rep.recv(), [b"early"]);
+    assert_eq!(req.ginnel.end().code, Some(0));
+}
+
+#[test]
 fn dealer_and_router() {
     let mut router = Drive::bound("router", json!({"ack": true}));
     let mut dealer = Drive::connected("dealer", &router, json!({"identity": b64(b"d1")}));
@@ -301,6 +314,22 @@ fn sends_wait_their_turn_and_end_of_input_ends() {
     }
     let ended = push.ginnel.end();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn sends_go_on_while_stdout_is_not_read() {
+    let mut one = Drive::bound("pair", json!({}));
+    let mut two = Drive::connected("pair", &one, json!({}));
+    // More than pipes and queues hold, so that `two` stands still on its unread stdout.
+    let line = format!("{{\"f\":[\"{}\"]}}\n", b64(&[7; 10_000]));
+    one.ginnel.feed(line.repeat(5000).as_bytes());
+    for n in 0..100 {
+        two.send(&[n.to_string().as_bytes()]);
+        assert_eq!(one.recv(), [n.to_string().into_bytes()]);
+    }
+    for _ in 0..5000 {
+        assert_eq!(two.recv(), [vec![7; 10_000]]);
+    }
 }
 
 #[test]

@@ -67,9 +67,16 @@ impl Account {
     }
 }
 
+/// The second process and its pipes.
+pub(super) struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
 /// The near end's handle on the far end.
 pub(super) enum Far {
-    Process { child: Child, stdin: ChildStdin, stdout: Lines<BufReader<ChildStdout>> },
+    Process(Box<Process>),
     Task { orders: mpsc::Sender<Order>, accounts: mpsc::Receiver<Account> },
 }
 
@@ -90,7 +97,7 @@ impl Far {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::failed("the second process has no pipes"));
         };
-        Ok(Far::Process { child, stdin, stdout: BufReader::new(stdout).lines() })
+        Ok(Far::Process(Box::new(Process { child, stdin, stdout: BufReader::new(stdout).lines() })))
     }
 
     fn start_task(case: &Case, endpoint: &str) -> Result<Far, Failure> {
@@ -112,7 +119,7 @@ impl Far {
 
     pub(super) async fn order(&mut self, order: Order) -> Result<(), Failure> {
         let given = match self {
-            Far::Process { stdin, .. } => stdin.write_all(order.to_line().as_bytes()).await.is_ok(),
+            Far::Process(process) => process.stdin.write_all(order.to_line().as_bytes()).await.is_ok(),
             Far::Task { orders, .. } => orders.send(order).await.is_ok(),
         };
         if given { Ok(()) } else { Err(gone()) }
@@ -124,8 +131,8 @@ impl Far {
     /// Dropping the future loses nothing.
     pub(super) async fn account(&mut self) -> Result<Account, Failure> {
         match self {
-            Far::Process { stdout, .. } => {
-                let line = stdout.next_line().await.ok().flatten().ok_or_else(gone)?;
+            Far::Process(process) => {
+                let line = process.stdout.next_line().await.ok().flatten().ok_or_else(gone)?;
                 Account::from_line(&line).ok_or_else(|| Failure::failed("the second process talks nonsense"))
             }
             Far::Task { accounts, .. } => accounts.recv().await.ok_or_else(gone),
@@ -134,7 +141,8 @@ impl Far {
 
     /// Ends the far end and waits for it.
     pub(super) async fn end(self) {
-        if let Far::Process { mut child, stdin, .. } = self {
+        if let Far::Process(process) = self {
+            let Process { mut child, stdin, .. } = *process;
             drop(stdin);
             // What it did has been counted; how it ends does not matter.
             let _ = child.wait().await;

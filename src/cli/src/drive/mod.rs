@@ -13,6 +13,7 @@ mod outbox;
 mod socket;
 mod steer;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,19 +49,34 @@ async fn drive(args: DriveArgs) -> Result<i32, Failure> {
     let config = config::parse(&text).map_err(Failure::usage)?;
     let stop = Stop::listen().map_err(Failure::failed)?;
     let output = Output::stdout().map_err(Failure::failed)?;
-    let Parts { socket, outgoing, incoming } = socket::build(&config).map_err(Failure::usage)?;
+    let Parts { socket, outgoing, incoming, asked } = socket::build(&config).map_err(Failure::usage)?;
     let monitor = socket.monitor();
     let outbox = Rc::new(Outbox::default());
     let bound = setup::attach(&socket, &config.bind, &config.connect).await?;
     outbox.push_now(&event::ready(&bound));
+    let work = async {
+        let code = tokio::select! {
+            biased;
+            code = stop.requested() => code,
+            code = steer::run(&config, &socket, outgoing, &outbox) => code,
+            () = watch(monitor, &outbox) => exit::OK,
+        };
+        // Requests wait in the socket, not in a peer's queue; closing, or dropping `incoming`, gives them up.
+        let _ = tokio::time::timeout(config.options.linger(), all_handed_over(&socket, &asked)).await;
+        code
+    };
     let code = tokio::select! {
         biased;
-        code = stop.requested() => code,
-        result = pump(incoming, &outbox, &output) => return Err(result),
-        code = steer::run(&config, &socket, outgoing, &outbox) => code,
-        () = watch(monitor, &outbox) => exit::OK,
+        failure = pump(incoming, &outbox, &output) => return Err(failure),
+        code = work => code,
     };
     finish(&socket, &stop, &outbox, &output, code).await
+}
+
+async fn all_handed_over(socket: &Socket, asked: &Cell<u64>) {
+    while socket::handed_over(socket) < asked.get() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Drains the socket for linger, then stdout.

@@ -189,6 +189,11 @@ impl ZmqOptions {
         })
     }
 
+    /// How long the end may wait for what was not sent.
+    pub(super) fn linger(&self) -> Duration {
+        self.get("linger").map_or(Duration::from_secs(5), |value| limit(value).unwrap_or(Duration::MAX))
+    }
+
     /// `xpub_nodrop`: a full subscriber holds the publisher instead of missing messages.
     pub(super) fn on_full(&self) -> OnFull {
         if self.is_set("xpub_nodrop") { OnFull::Block } else { OnFull::DropNewest }

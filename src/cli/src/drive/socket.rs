@@ -2,7 +2,7 @@
 //!
 //! REQ and REP keep their turns here as libzmq's do; a ROUTER's peer id is the first frame, both ways.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -25,6 +25,8 @@ pub(super) struct Parts {
     pub(super) socket: Socket,
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
+    /// Requests that a REQ was given: they wait in it until a peer is there.
+    pub(super) asked: Rc<Cell<u64>>,
 }
 
 /// What CONFIG says for every type.
@@ -104,7 +106,10 @@ pub(super) fn build(config: &Config) -> Result<Parts, OptionError> {
             let req = builder.relaxed(on("req_relaxed")).build()?;
             let (asked, replies) = mpsc::unbounded_channel();
             let limit = config.options.get("sndtimeo").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-            Ok(parts(handle(&req), Out::Req(Asker { req, asked, limit }), In::Req(Replies { replies, current: None })))
+            let count = Rc::new(Cell::new(0));
+            let to = Asker { req, asked, limit, relaxed: on("req_relaxed"), count: Rc::clone(&count) };
+            let parts = parts(handle(&to.req), Out::Req(to), In::Req(Replies { replies, current: None }));
+            Ok(Parts { asked: count, ..parts })
         }
         SocketType::Rep => {
             let rep = common(Rep::builder(), config).build()?;
@@ -120,7 +125,12 @@ fn handle(socket: &Socket) -> Socket {
 }
 
 fn parts(socket: Socket, to: Out, from: In) -> Parts {
-    Parts { socket, outgoing: Outgoing { to, topics: Topics::Nothing }, incoming: Incoming { from } }
+    Parts {
+        socket,
+        outgoing: Outgoing { to, topics: Topics::Nothing },
+        incoming: Incoming { from },
+        asked: Rc::default(),
+    }
 }
 
 fn halves(sender: Sender, receiver: Receiver) -> Parts {
@@ -195,6 +205,15 @@ struct Asker {
     asked: mpsc::UnboundedSender<Reply>,
     /// `sndtimeo`
     limit: Option<Duration>,
+    relaxed: bool,
+    /// Requests taken in and not given up before a peer had them.
+    count: Rc<Cell<u64>>,
+}
+
+/// Messages that peers' queues have taken so far.
+pub(super) fn handed_over(socket: &Socket) -> u64 {
+    let stats = socket.stats();
+    stats.messages_sent + stats.peers.iter().map(|peer| peer.queued as u64).sum::<u64>()
 }
 
 impl Asker {
@@ -209,6 +228,7 @@ impl Asker {
             let fault = |_| Fault::new(Errno::EAGAIN, "no peer to ask");
             waited.map_err(fault)?.map_err(|e| Fault::new(Errno::ETERM, e.to_string()))?;
         }
+        let replaces = self.relaxed && handed_over(&self.req) < self.count.get();
         let mut reply: Reply = self.req.request(message).into_future();
         // The first poll takes the request in, or refuses it.
         let begun = std::future::poll_fn(|cx| Poll::Ready(reply.as_mut().poll(cx))).await;
@@ -220,6 +240,7 @@ impl Asker {
             Poll::Ready(Err(RequestError::Send(e))) => return Err(e.into()),
             Poll::Ready(result) => drop(self.asked.send(Box::pin(std::future::ready(result)))),
         }
+        self.count.set(self.count.get() + u64::from(!replaces));
         Ok(())
     }
 }
