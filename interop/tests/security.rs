@@ -79,13 +79,13 @@ async fn mechanisms_differ(peer: &mut Peer, ours: Security, their_options: inter
     let mut monitor = ours.monitor();
     let endpoint = ours.bind_to("tcp://127.0.0.1:*").await?;
     peer.connect("theirs", "PUSH", &endpoint.to_string(), their_options).await?;
+    // libzmq closes at our greeting, often before its own has left: then that is all there is to say.
     let refusal = |event: &Event| {
-        matches!(
-            event,
-            Event::Refused { reason: Reason::MechanismMismatch, phase: Phase::Greeting | Phase::Handshake, .. }
-        )
+        let Event::Refused { reason, phase, .. } = event else { return false };
+        let said = *reason == Reason::MechanismMismatch && matches!(phase, Phase::Greeting | Phase::Handshake);
+        said || (*reason == Reason::PeerClosed && *phase == Phase::Greeting)
     };
-    wait_for(&mut monitor, "Refused: MechanismMismatch", refusal).await.map(drop)
+    wait_for(&mut monitor, "Refused: MechanismMismatch or PeerClosed in the greeting", refusal).await.map(drop)
 }
 
 #[tokio::test]

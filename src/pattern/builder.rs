@@ -188,6 +188,10 @@ impl<S: Buildable> Builder<S> {
         super::options_text::set(self, name, value)
     }
 
+    pub(super) fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
     fn check(self) -> Result<Options, OptionError> {
         let options = self.options;
         let fail = |name: &str, why: &str| Err(OptionError::new(name, why));

@@ -4,23 +4,28 @@ use std::time::Duration;
 
 use super::builder::{Buildable, Builder};
 use crate::error::OptionError;
-use crate::options::{FlushPolicy, Keepalive, OnFull};
+use crate::options::{FlushPolicy, Keepalive, OnFull, SocketType};
 
 /// What can be set by name, as an error lists it.
 const NAMES: &[&str] = &[
     "backlog",
     "conflate",
     "connect_timeout",
+    "correlate",
     "flush_policy",
+    "handover",
     "handshake_timeout",
     "heartbeat",
     "heartbeat_ttl",
     "hwm",
     "identity",
+    "invert_matching",
     "ipc_mode",
     "ipv6",
     "keepalive",
     "linger",
+    "lockstep",
+    "mandatory",
     "max_command",
     "max_connections",
     "max_envelope",
@@ -35,6 +40,7 @@ const NAMES: &[&str] = &[
     "max_subscriptions",
     "max_topic",
     "on_full",
+    "probe",
     "queue_before_connect",
     "reconnect",
     "reconnect_stop",
@@ -42,11 +48,14 @@ const NAMES: &[&str] = &[
     "recv_hwm",
     "recv_hwm_bytes",
     "recv_timeout",
+    "relaxed",
     "send_buffer",
     "send_hwm",
     "send_hwm_bytes",
     "send_timeout",
     "tos",
+    "verbose",
+    "verboser",
     "zmtp2",
 ];
 
@@ -102,8 +111,32 @@ pub(super) fn set<S: Buildable>(builder: Builder<S>, name: &str, value: &str) ->
         "send_timeout" => builder.send_timeout(value.duration_or_inf()?),
         "tos" => builder.tos(value.number()?),
         "zmtp2" => builder.zmtp2(value.flag()?),
-        _ => return Err(OptionError::new(name, format!("unknown; there are {}", NAMES.join(", ")))),
+        _ => return set_flag(builder, value),
     })
+}
+
+/// The switches of single types.
+fn set_flag<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
+    use SocketType::*;
+    let options = builder.options_mut();
+    let (types, flag): (&[SocketType], &mut bool) = match value.name {
+        "mandatory" => (&[Router], &mut options.router_mandatory),
+        "handover" => (&[Router], &mut options.router_handover),
+        "probe" => (&[Router, Dealer, Req], &mut options.probe_router),
+        "lockstep" => (&[Req], &mut options.lockstep),
+        "relaxed" => (&[Req], &mut options.req_relaxed),
+        "correlate" => (&[Req], options.correlate.get_or_insert(false)),
+        "verbose" => (&[XPub], &mut options.xpub_verbose),
+        "verboser" => (&[XPub], &mut options.xpub_verboser),
+        "invert_matching" => (&[Pub, XPub, Sub], &mut options.invert_matching),
+        name => return Err(OptionError::new(name, format!("unknown; there are {}", NAMES.join(", ")))),
+    };
+    if !types.contains(&S::TYPE) {
+        let types: Vec<&str> = types.iter().map(|kind| kind.name()).collect();
+        return Err(OptionError::new(value.name, format!("not for {}; only for {}", S::TYPE, types.join(", "))));
+    }
+    *flag = value.flag()?;
+    Ok(builder)
 }
 
 const FLUSH: [(&str, FlushPolicy); 3] =

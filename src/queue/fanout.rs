@@ -185,6 +185,13 @@ impl State {
         class.map_or(0, |class| class.arena.messages)
     }
 
+    /// Messages of the peer's class that it will miss, not counted as dropped yet.
+    pub(super) fn missing_in_class(&self, key: PeerKey) -> usize {
+        let muted = self.peers.get(key).filter(|peer| peer.muted);
+        let class = muted.and_then(|peer| self.fanout.classes.get(peer.class?)?.as_ref());
+        class.map_or(0, |class| class.arena.messages)
+    }
+
     fn join(&mut self, key: PeerKey, class: usize) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.class = Some(class);

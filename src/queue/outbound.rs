@@ -605,10 +605,12 @@ impl Outbound {
     pub(crate) fn sent(&self, key: PeerKey) -> Option<Sent> {
         let state = self.lock();
         let peer = state.peers.get(key)?;
+        let mut drops = peer.drops;
+        drops.add(DropReason::HwmReached, state.missing_in_class(key) as u64);
         Some(Sent {
             messages: peer.messages,
             bytes: peer.bytes,
-            drops: peer.drops,
+            drops,
             queued: peer.outbox.queued() + state.waiting_in_class(key),
             hwm: peer.hwm,
         })

@@ -244,7 +244,9 @@ impl Handshake {
         let end = self.admit_command(&header)?;
         let Some(body) = input.get(header.len..end) else { return Ok(None) };
         let State::Mechanism(mechanism, _) = &mut self.state else { return Ok(None) };
-        let Some((name, data)) = command::split(body) else {
+        // libzmq's PLAIN server writes ERROR with its first letter in place of the length.
+        let spelled = body.strip_prefix(b"\x5eRROR").map(|data| (&b"ERROR"[..], data));
+        let Some((name, data)) = spelled.or_else(|| command::split(body)) else {
             return Err(out_of_turn(&header, "handshake command cut short"));
         };
         let step = mechanism.handle_command(&self.local, name, data, &mut self.output)?;
