@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::endpoint::{Address, Endpoint, IntoEndpoint};
-use crate::engine::Pattern;
 use crate::engine::accept::listen;
 use crate::engine::dial::{Dial, dial};
 use crate::engine::events::{Events, Monitor};
 use crate::engine::inproc::{self, Namespace};
+use crate::engine::pattern::Pattern;
 use crate::engine::shared::{Channel, Entry, Life, Shared, Via};
 use crate::error::{BindError, ConnectError, DetachError, OptionError, WaitError};
 use crate::event::{DropReason, Drops, Event, Reason};
