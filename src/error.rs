@@ -250,7 +250,10 @@ send_errors! {
 macro_rules! plain_errors {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? })*) => {$(
         $(#[$doc])*
+        // As wide as a register: it shares its place with a message in the results of the hot path, and a
+        // narrow one would make the message move unaligned (measured on receive).
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u64)]
         #[non_exhaustive]
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 

@@ -23,7 +23,9 @@ struct Short([u8; INLINE]);
 #[derive(Clone)]
 pub struct Frame(Repr);
 
+/// The tag is as wide as a register for the same reason: behind a narrow one everything moves unaligned.
 #[derive(Clone)]
+#[repr(u64)]
 enum Repr {
     Inline { len: usize, bytes: Short },
     Shared(Bytes),

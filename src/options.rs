@@ -85,14 +85,6 @@ impl SocketType {
     pub(crate) fn announces_identity(self) -> bool {
         matches!(self, SocketType::Req | SocketType::Dealer | SocketType::Router)
     }
-
-    pub(crate) fn is_publisher(self) -> bool {
-        matches!(self, SocketType::Pub | SocketType::XPub)
-    }
-
-    pub(crate) fn is_subscriber(self) -> bool {
-        matches!(self, SocketType::Sub | SocketType::XSub)
-    }
 }
 
 impl fmt::Display for SocketType {

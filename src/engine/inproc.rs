@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Newcomer;
 use super::shared::{Channel, Entry, Life, Shared, Via};
-use crate::event::{DropReason, Event, Phase, Reason};
+use crate::event::{Event, Phase, Reason};
 use crate::queue::inbox::Inbox;
 use crate::queue::outbound::Road;
 use crate::queue::{Credit, PeerKey};

@@ -332,6 +332,12 @@ impl Pattern for Publisher {
     }
 }
 
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Publisher")
+    }
+}
+
 /// Publishes to every subscriber whose prefixes match the first frame (ZeroMQ's PUB, RFC 29).
 ///
 /// Waits when: never, unless `on_full(OnFull::Block)`. Drops when: a subscriber is at its high-water mark (only
@@ -340,12 +346,18 @@ impl Pattern for Publisher {
 #[derive(Clone, Debug)]
 pub struct Pub {
     sender: Sender,
+    publisher: Arc<Publisher>,
 }
 
 impl Pub {
     pub(crate) fn from_options(options: Options) -> Result<Pub, OptionError> {
         let (socket, publisher) = assemble(SocketType::Pub, options);
-        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher)) })
+        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher.clone())), publisher })
+    }
+
+    /// Different prefixes that somebody subscribes to.
+    pub fn topic_count(&self) -> usize {
+        self.publisher.topic_count()
     }
 
     /// Waits until at least `count` connected peers have a subscription.

@@ -13,8 +13,7 @@ use super::subscribe::Subscriber;
 use crate::error::{RecvError, TryRecvError};
 use crate::message::Message;
 use crate::queue::batch::Batch;
-use crate::queue::inbox::Origin;
-use crate::queue::reader::Reader;
+use crate::queue::reader::{From, Reader};
 use crate::socket::Socket;
 
 /// Which received messages reach the user.
@@ -22,6 +21,16 @@ pub(crate) enum Filter {
     All,
     /// Those that the subscriptions match.
     Topics(Arc<Subscriber>),
+}
+
+impl Filter {
+    #[inline]
+    fn wants(&self, topic: &[u8]) -> bool {
+        match self {
+            Filter::All => true,
+            Filter::Topics(subscriber) => subscriber.wants(topic),
+        }
+    }
 }
 
 /// Receives messages, one peer after the other in turn. One task at a time; see [`Receiver::into_shared`].
@@ -57,19 +66,12 @@ impl Receiver {
         Receiver { socket, reader, filter }
     }
 
-    #[inline]
     fn is_wanted(&self, message: &Message) -> bool {
-        match &self.filter {
-            Filter::All => true,
-            Filter::Topics(subscriber) => subscriber.wants(message.first().map_or(&[], |frame| frame)),
-        }
+        self.filter.wants(message.first().map_or(&[], |frame| frame))
     }
 
     #[inline]
-    pub(crate) fn poll_recv_from(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+    pub(crate) fn poll_recv_from(&mut self, cx: &mut Context<'_>) -> Poll<Result<From, RecvError>> {
         loop {
             match self.reader.poll_next(cx) {
                 Poll::Ready(Ok((origin, message))) if self.is_wanted(&message) => {
@@ -82,7 +84,7 @@ impl Receiver {
         }
     }
 
-    pub(crate) fn try_recv_from(&mut self) -> Result<(Option<Arc<Origin>>, Message), TryRecvError> {
+    pub(crate) fn try_recv_from(&mut self) -> Result<From, TryRecvError> {
         loop {
             let (origin, message) = self.reader.try_next()?;
             if self.is_wanted(&message) {
@@ -91,7 +93,7 @@ impl Receiver {
         }
     }
 
-    pub(crate) async fn recv_from(&mut self) -> Result<(Option<Arc<Origin>>, Message), RecvError> {
+    pub(crate) async fn recv_from(&mut self) -> Result<From, RecvError> {
         let limit = self.socket.options().recv_timeout;
         within(limit, poll_fn(|cx| self.poll_recv_from(cx))).await.unwrap_or(Err(RecvError::Timeout))
     }
@@ -106,9 +108,8 @@ impl Receiver {
     /// Safe: a message is taken only when this returns it.
     #[inline]
     pub async fn recv(&mut self) -> Result<Message, RecvError> {
-        if let Some(message) = self.reader.take_in_hand()
-            && self.is_wanted(&message)
-        {
+        let filter = &self.filter;
+        if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
             return Ok(message);
         }
         self.recv_from().await.map(|(_, message)| message)
@@ -132,9 +133,8 @@ impl Receiver {
     /// [`TryRecvError`]: `Empty`, `Closed`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
-        if let Some(message) = self.reader.take_in_hand()
-            && self.is_wanted(&message)
-        {
+        let filter = &self.filter;
+        if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
             return Ok(message);
         }
         self.try_recv_from().map(|(_, message)| message)

@@ -190,8 +190,8 @@ impl Responder {
     pub async fn reply(mut self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
         let body = message.into();
         let envelope = std::mem::take(&mut self.envelope);
-        let whole = Message::from_frames(envelope.into_iter().chain(body.clone()));
-        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole.into(), true) {
+        let mut whole = Message::from_frames(envelope.into_iter().chain(body.clone()));
+        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, true) {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => {
                 if refused == Refused::NoRoute {

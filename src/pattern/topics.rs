@@ -108,6 +108,7 @@ impl<V: Copy + Eq> Topics<V> {
     }
 
     /// The values at `id`, each with its count, in no particular order.
+    #[cfg(test)]
     pub(crate) fn values(&self, id: TopicId) -> impl Iterator<Item = (V, u32)> + '_ {
         self.node(id.0).into_iter().flat_map(|node| node.values.as_slice().iter().copied())
     }

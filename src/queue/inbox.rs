@@ -43,7 +43,6 @@ pub(crate) struct Received {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) unread: usize,
-    pub(crate) hwm: usize,
     pub(crate) drops: Drops,
 }
 
@@ -277,13 +276,7 @@ impl Inbox {
     pub(crate) fn received(&self, lane: PeerKey) -> Option<Received> {
         let state = self.lock();
         let lane = state.lanes.get(lane)?;
-        Some(Received {
-            messages: lane.messages,
-            bytes: lane.bytes,
-            unread: lane.unread,
-            hwm: self.hwm,
-            drops: lane.drops,
-        })
+        Some(Received { messages: lane.messages, bytes: lane.bytes, unread: lane.unread, drops: lane.drops })
     }
 
     /// Counters of lanes that are gone.

@@ -602,11 +602,6 @@ impl Outbound {
         self.lock().count_drop(key, reason, count);
     }
 
-    /// Whether the peer's queue is at a mark.
-    pub(crate) fn is_full(&self, key: PeerKey) -> bool {
-        self.lock().peers.get(key).is_some_and(Peer::is_full)
-    }
-
     pub(crate) fn sent(&self, key: PeerKey) -> Option<Sent> {
         let state = self.lock();
         let peer = state.peers.get(key)?;

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::PeerKey;
 use super::inbox::{Exchange, Inbox, Item, Origin, Read};
 use crate::error::{RecvError, TryRecvError};
-use crate::message::Message;
+use crate::message::{Frame, Message};
 use crate::wire::frame;
 
 struct Lane {
@@ -25,6 +25,9 @@ struct Lane {
     read: usize,
     read_bytes: usize,
 }
+
+/// A message and, where the pattern wants to know, its sender.
+pub(crate) type From = (Option<Arc<Origin>>, Message);
 
 /// One receiver's view of an [`Inbox`].
 pub(crate) struct Reader {
@@ -59,10 +62,7 @@ impl Reader {
 
     /// The next message and who sent it; waits for one.
     #[inline]
-    pub(crate) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Option<Arc<Origin>>, Message), RecvError>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<From, RecvError>> {
         loop {
             if self.inbox.has_arrivals() && self.exchange(None) == Exchange::Closed && self.turns.is_empty() {
                 return Poll::Ready(Err(RecvError::Closed));
@@ -78,29 +78,46 @@ impl Reader {
         }
     }
 
-    /// A message of a batch in hand, when nothing else has to be looked at: the hot path of receiving.
-    #[inline]
-    pub(crate) fn take_in_hand(&mut self) -> Option<Message> {
+    /// A message of one frame from the batch in hand, when nothing else has to be looked at: the hot path of
+    /// receiving. Written so that the message is made where it is returned and moved as little as possible.
+    #[inline(always)]
+    pub(crate) fn take_in_hand(&mut self, wanted: impl FnOnce(&[u8]) -> bool) -> Option<Message> {
         if self.inbox.has_arrivals() {
             return None;
         }
         let &index = self.turns.front()?;
         let lane = self.lanes.get_mut(index as usize)?.as_mut()?;
-        let before = lane.current.len();
-        let message = frame::take_message(&mut lane.current)?;
-        lane.read += 1;
-        lane.read_bytes += before - lane.current.len();
-        if lane.current.is_empty() {
-            // Let go of the buffer now, so that its connection can use it again.
-            lane.current = Bytes::new();
-            self.next_turn(index);
-        } else if self.turns.len() > 1 || lane.read >= self.half || lane.read_bytes >= self.half_bytes {
-            self.next_turn(index);
+        let body = frame::single_body(&lane.current)?;
+        if !wanted(lane.current.get(body.clone())?) {
+            return None;
         }
-        Some(message)
+        let end = body.end;
+        let frame = Frame::slice_of(&lane.current, body);
+        lane.current.advance(end);
+        lane.read += 1;
+        lane.read_bytes += end;
+        if lane.current.is_empty()
+            || self.turns.len() > 1
+            || lane.read >= self.half
+            || lane.read_bytes >= self.half_bytes
+        {
+            self.after_take_in_hand(index);
+        }
+        Some(Message::single(frame))
     }
 
-    pub(crate) fn try_next(&mut self) -> Result<(Option<Arc<Origin>>, Message), TryRecvError> {
+    #[inline(never)]
+    fn after_take_in_hand(&mut self, index: u32) {
+        if let Some(lane) = self.lanes.get_mut(index as usize).and_then(Option::as_mut)
+            && lane.current.is_empty()
+        {
+            // Let go of the buffer now, so that its connection can use it again.
+            lane.current = Bytes::new();
+        }
+        self.next_turn(index);
+    }
+
+    pub(crate) fn try_next(&mut self) -> Result<From, TryRecvError> {
         loop {
             if let Some(next) = self.take() {
                 return Ok(next);
@@ -142,7 +159,7 @@ impl Reader {
     }
 
     #[inline]
-    fn take(&mut self) -> Option<(Option<Arc<Origin>>, Message)> {
+    fn take(&mut self) -> Option<From> {
         loop {
             let &index = self.turns.front()?;
             let lane = self.lanes.get_mut(index as usize).and_then(Option::as_mut)?;

@@ -84,26 +84,6 @@ impl Stream {
             }
         }
     }
-
-    /// The peer's address, for people: `tcp://192.0.2.1:40000`. Unix domain clients have none; they show the path
-    /// that they connected to.
-    #[cfg(test)]
-    pub(crate) fn peer_text(&self) -> String {
-        match self {
-            Stream::Tcp(s) => tcp::text(s.peer_addr()),
-            #[cfg(unix)]
-            Stream::Unix(s) => ipc::text(s.peer_addr(), s.local_addr()),
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn local_text(&self) -> String {
-        match self {
-            Stream::Tcp(s) => tcp::text(s.local_addr()),
-            #[cfg(unix)]
-            Stream::Unix(s) => ipc::text(s.local_addr(), s.peer_addr()),
-        }
-    }
 }
 
 /// Inside the error of a [`connect`] that ended at oneself: dialling a free ephemeral port of this machine, the
@@ -335,9 +315,9 @@ pub(crate) mod tests {
         (client.unwrap(), server.unwrap().0)
     }
 
-    async fn send(stream: &Stream, mut bytes: &[u8]) {
+    async fn send(stream: &WriteHalf, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            stream.writable().await.unwrap();
+            std::future::poll_fn(|cx| stream.poll_write_ready(cx)).await.unwrap();
             let (head, tail) = bytes.split_at(bytes.len() / 2);
             match stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]) {
                 Ok(n) => bytes = &bytes[n..],
@@ -346,15 +326,12 @@ pub(crate) mod tests {
         }
     }
 
-    async fn read_to_end(stream: &Stream) -> BytesMut {
+    async fn read_to_end(stream: &mut ReadHalf) -> BytesMut {
         let mut buffer = BytesMut::new();
         loop {
-            std::future::poll_fn(|cx| stream.poll_read_ready(cx)).await.unwrap();
             buffer.reserve(16);
-            match stream.try_read_buf(&mut buffer) {
-                Ok(0) => return buffer,
-                Ok(_) => {}
-                Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+            if std::future::poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.unwrap() == 0 {
+                return buffer;
             }
         }
     }
@@ -364,13 +341,14 @@ pub(crate) mod tests {
         let text = listener.endpoint().to_string();
         assert_eq!(&text.parse::<Endpoint>().unwrap(), listener.endpoint());
         let (client, server) = pair(listener).await;
-        send(&client, b"from the client").await;
-        client.shutdown_write().unwrap();
-        assert_eq!(read_to_end(&server).await, &b"from the client"[..]);
-        std::future::poll_fn(|cx| server.poll_write_ready(cx)).await.unwrap();
-        assert_eq!(server.try_write(b"from the server").unwrap(), 15);
-        drop(server);
-        assert_eq!(read_to_end(&client).await, &b"from the server"[..]);
+        let ((mut client_read, client_write), (mut server_read, server_write)) =
+            (client.into_split(), server.into_split());
+        send(&client_write, b"from the client").await;
+        client_write.shutdown().unwrap();
+        assert_eq!(read_to_end(&mut server_read).await, &b"from the client"[..]);
+        send(&server_write, b"from the server").await;
+        drop((server_read, server_write));
+        assert_eq!(read_to_end(&mut client_read).await, &b"from the server"[..]);
     }
 
     #[tokio::test]

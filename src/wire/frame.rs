@@ -128,6 +128,14 @@ pub(crate) fn message_len(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// Where the body of the first message stands, if it is whole and of one frame.
+#[inline]
+pub(crate) fn single_body(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let header = peek_header(bytes)?;
+    let end = header.len.checked_add(usize::try_from(header.body).ok()?)?;
+    (!header.more() && end <= bytes.len()).then_some(header.len..end)
+}
+
 /// Takes the first message out of validated wire bytes, advancing the buffer: short frames inline, long
 /// ones as slices of it. `None` if the bytes hold no whole message; then they stay.
 #[inline]
