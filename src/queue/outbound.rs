@@ -142,6 +142,20 @@ impl Peer {
         }
     }
 
+    /// Drops the oldest message that nobody has in hand. False when there is none.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        match &self.road {
+            Road::Wire(_) => self.outbox.drop_oldest(),
+            Road::Direct { inbox, lane, .. } => match inbox.take_oldest(*lane) {
+                Some(bytes) => {
+                    self.outbox.refund(1, bytes);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
     /// A caller may write now.
     pub(super) fn is_idle(&self) -> bool {
         !self.writing && !self.blocked && self.link().is_some()
@@ -828,16 +842,29 @@ impl State {
         let policy = self.limits.flush;
         let conflate = self.limits.conflate;
         let Some(peer) = self.peers.get_mut(key) else { return };
+        let mut replaced = 0;
         if let Road::Direct { inbox, lane, .. } = &peer.road {
             let Some(message) = message.take() else { return };
             let bytes = message.size();
+            if inbox.conflates() {
+                while let Some(old) = inbox.replace_oldest(*lane) {
+                    peer.outbox.refund(1, old);
+                    peer.messages += 1;
+                    peer.bytes += old as u64;
+                }
+            } else if conflate {
+                while let Some(old) = inbox.take_oldest(*lane) {
+                    peer.outbox.refund(1, old);
+                    replaced += 1;
+                }
+            }
             peer.outbox.charge(1, bytes);
             after.direct = true;
             after.wake = inbox.push_direct(*lane, message, bytes);
+            self.count_drop(Some(key), DropReason::HwmReached, replaced);
             return;
         }
         let was_clear = peer.outbox.is_clear();
-        let mut replaced = 0;
         if conflate {
             while peer.outbox.untouched() > 0 && peer.outbox.drop_oldest() {
                 replaced += 1;
@@ -903,7 +930,7 @@ impl State {
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
             }
             OnFull::DropOldest => {
-                if self.peers.get_mut(key).is_some_and(|peer| peer.outbox.drop_oldest()) {
+                if self.peers.get_mut(key).is_some_and(Peer::drop_oldest) {
                     self.put(key, message, false, after);
                 }
                 *message = None;
