@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use super::Ids;
 use super::sender::{Route, Sender};
 use super::topics::{TopicId, Topics};
-use crate::engine::{Inbound, Newcomer, News, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, News, Pattern};
 use crate::error::{OptionError, WaitError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};

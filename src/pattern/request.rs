@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::Ids;
 use super::sender::within;
-use crate::engine::{Inbound, Newcomer, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::error::{OptionError, RequestError, SendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
