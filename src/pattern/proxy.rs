@@ -100,7 +100,7 @@ impl Input {
             Input::Pull(pull) => pull.recv().await.ok(),
             Input::Routed(receiver) => {
                 let (peer, message) = receiver.recv().await.ok()?;
-                Some(message.prepend(peer.to_frame()))
+                Some(message.prepend([peer.to_frame()]))
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
-use crate::queue::outbound::{Outbound, Refused, Wait};
+use crate::queue::admission::{Refused, Wait};
+use crate::queue::outbound::Outbound;
 use crate::socket::Socket;
 
 /// Sets up to this size are compared with others; larger ones would cost too much at every change.
@@ -122,7 +123,11 @@ impl Publisher {
         let result = {
             let mut state = self.lock();
             state.find_classes(content, self.inverted);
-            self.outbound.poll_publish(cx, wait, &state.matched, content)
+            let result = self.outbound.poll_publish(cx, wait, &state.matched, content);
+            if result.is_ready() && state.matched.is_empty() {
+                self.outbound.count_drop(None, DropReason::NoPeer, 1);
+            }
+            result
         };
         match result {
             Poll::Ready(Ok(publication)) => {
