@@ -32,6 +32,7 @@ async fn sender(part: Part) -> Outcome {
 
 async fn receiver(part: Part) -> Outcome {
     let mut pull = Pull::bind(part.bind()).await?;
+    part.say_endpoint(&pull);
     for expected in GREETINGS {
         let message = pull.recv().await?;
         let greeting = message[0].to_str()?;

@@ -275,11 +275,27 @@ impl Message {
         self.iter().map(|frame| frame.len()).sum()
     }
 
-    /// The same message with `frame` in front.
-    pub(crate) fn prepend(self, frame: Frame) -> Message {
-        let mut frames = vec![frame];
-        frames.extend(self.into_frames());
+    /// The same message with these frames in front.
+    pub(crate) fn prepend<const N: usize>(self, front: [Frame; N]) -> Message {
+        let mut frames = Vec::with_capacity(N + self.len());
+        frames.extend(front);
+        match self.0 {
+            Parts::One(frame) => frames.push(frame),
+            Parts::Many(rest) => frames.extend(rest),
+        }
         Message(Parts::Many(frames))
+    }
+
+    /// The message without its first `count` frames; `None` if nothing would be left.
+    pub(crate) fn without_first(self, count: usize) -> Option<Message> {
+        match self.0 {
+            Parts::One(frame) => (count == 0).then_some(Message(Parts::One(frame))),
+            Parts::Many(mut frames) if frames.len() > count => {
+                frames.drain(..count);
+                if frames.len() > 1 { Some(Message(Parts::Many(frames))) } else { frames.pop().map(Message::single) }
+            }
+            Parts::Many(_) => None,
+        }
     }
 }
 

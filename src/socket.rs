@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::endpoint::{Address, Endpoint, IntoEndpoint};
-use crate::engine::Pattern;
 use crate::engine::accept::listen;
 use crate::engine::dial::{Dial, dial};
 use crate::engine::events::{Events, Monitor};
 use crate::engine::inproc::{self, Namespace};
+use crate::engine::pattern::Pattern;
 use crate::engine::shared::{Channel, Entry, Life, Shared, Via};
 use crate::error::{BindError, ConnectError, DetachError, OptionError, WaitError};
 use crate::event::{DropReason, Drops, Event, Reason};
@@ -565,6 +565,7 @@ impl Core {
         shared.life.send_replace(Life::Draining);
         shared.outbound.close();
         let linger = linger.or(shared.options.linger);
+        let waiting = shared.outbound.waiting() as u64;
         let parked = self.close_inproc(linger);
         shared.inbox.close();
         shared.changed.notify_waiters();
@@ -576,7 +577,8 @@ impl Core {
                     let part = |shared: &Arc<Shared>| {
                         parked.iter().for_each(|(name, key)| leave(&namespace, shared, *key, name));
                     };
-                    let _ = done.send(Some(wind_down(shared, linger, part).await));
+                    let dropped = wind_down(shared, linger, part).await;
+                    let _ = done.send(Some(Report { sent: waiting.saturating_sub(dropped), dropped, kept: 0 }));
                 });
             }
             None => {
@@ -637,9 +639,8 @@ fn leave(namespace: &Arc<Namespace>, shared: &Arc<Shared>, key: PeerKey, name: &
 }
 
 /// Drains for `linger` (None: as long as it takes), then ends everything.
-/// `part` leaves the inproc names that still had to be waited for.
-async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(&Arc<Shared>)) -> Report {
-    let waiting = shared.outbound.waiting() as u64;
+/// `part` leaves the inproc names that still had to be waited for. Returns how many messages were discarded.
+async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(&Arc<Shared>)) -> u64 {
     if linger != Some(Duration::ZERO) {
         shared.outbound.write_ready();
         let drained = poll_fn(|cx| shared.outbound.poll_drained(cx, false));
@@ -647,7 +648,6 @@ async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(
         wait_at_most(linger, crate::engine::either(drained, over)).await;
     }
     part(&shared);
-    let dropped = shared.outbound.waiting() as u64;
     shared.life.send_replace(Life::Over);
     let keys: Vec<PeerKey> = shared.table().keys().copied().collect();
     for &key in &keys {
@@ -661,5 +661,6 @@ async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(
         shared.forget(key, DropReason::Linger);
     }
     shared.events.close();
-    Report { sent: waiting.saturating_sub(dropped), dropped, kept: 0 }
+    // Every peer is gone by now, so all that was discarded is in the total.
+    shared.outbound.past().drops.get(DropReason::Linger)
 }

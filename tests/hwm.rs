@@ -300,8 +300,8 @@ async fn p04_a_full_peer_is_skipped_and_the_others_go_on() {
                 got += 1;
             }
         }
-        let held: u64 = 500 - got;
-        assert!(held < 100, "{transport}: the full peer holds {held} of 500");
+        // The kernel's share of the full peer is not ours to say; the rest went round it without waiting.
+        assert!(got > 250, "{transport}: the other peer got {got} of 500");
     }
 }
 

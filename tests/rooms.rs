@@ -18,8 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("transport/inproc", &["queue"]),
     ("engine", &["wire", "queue", "durable", "transport"]),
     ("socket", &["engine", "queue", "transport"]),
-    // Of the engine, a pattern knows the trait that it implements.
-    ("pattern", &["socket", "queue", "engine::Pattern"]),
+    // Of the engine, a pattern knows the trait that it implements (and a six-line helper of futures).
+    ("pattern", &["socket", "queue", "engine::pattern", "engine::either"]),
 ];
 
 #[test]

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
 use tracing::Instrument;
 
-use super::Inbound;
+use super::pattern::Inbound;
 use super::shared::Shared;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::queue::lease::Work;

@@ -43,6 +43,8 @@ struct Merge {
 pub(crate) struct Events {
     /// False while nobody watches: then news costs one load.
     watched: AtomicBool,
+    /// The socket is over; changes under the lock of `feeds`.
+    closed: AtomicBool,
     feeds: Mutex<Vec<Weak<Mutex<Feed>>>>,
     merge: Mutex<Merge>,
     lines: Mutex<Lines>,
@@ -111,16 +113,23 @@ impl Events {
     }
 
     pub(crate) fn watch(self: &Arc<Events>) -> Monitor {
-        let feed = Arc::new(Mutex::new(Feed::default()));
-        lock(&self.feeds).push(Arc::downgrade(&feed));
-        self.watched.store(true, Ordering::Relaxed);
+        let mut feeds = lock(&self.feeds);
+        let closed = self.closed.load(Ordering::Relaxed);
+        let feed = Arc::new(Mutex::new(Feed { closed, ..Feed::default() }));
+        if !closed {
+            feeds.push(Arc::downgrade(&feed));
+            self.watched.store(true, Ordering::Relaxed);
+        }
+        drop(feeds);
         Monitor { feed, events: self.clone(), timer: None }
     }
 
     /// Ends all monitors once they are read out.
     pub(crate) fn close(&self) {
         self.report_waiting(true);
-        for feed in lock(&self.feeds).drain(..).filter_map(|feed| feed.upgrade()) {
+        let mut feeds = lock(&self.feeds);
+        self.closed.store(true, Ordering::Relaxed);
+        for feed in feeds.drain(..).filter_map(|feed| feed.upgrade()) {
             let waker = {
                 let mut feed = lock(&feed);
                 feed.closed = true;

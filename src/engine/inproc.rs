@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::Newcomer;
+use super::pattern::Newcomer;
 use super::shared::{Channel, Entry, Life, Shared, Via};
 use crate::event::{Event, Phase, Reason};
 use crate::queue::inbox::Inbox;

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::events::Events;
-use super::{Inbound, Newcomer, News, Pattern};
+use super::pattern::{Inbound, Newcomer, News, Pattern};
 use crate::event::{DropReason, Event, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
-use crate::engine::Inbound;
+use crate::engine::pattern::Inbound;
 use crate::error::OptionError;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::Ids;
-use crate::engine::{Inbound, Newcomer, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::event::Reason;
 use crate::message::Frame;
 use crate::queue::PeerKey;

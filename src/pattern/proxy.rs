@@ -20,6 +20,7 @@ use super::subscribe::Sub;
 use super::xpub::XPub;
 use super::xsub::XSub;
 use crate::engine::either;
+use crate::error::SendError;
 use crate::message::Message;
 
 /// A socket as one end of a [`proxy`]: any type but REQ and REP (use DEALER and ROUTER for those).
@@ -99,7 +100,7 @@ impl Input {
             Input::Pull(pull) => pull.recv().await.ok(),
             Input::Routed(receiver) => {
                 let (peer, message) = receiver.recv().await.ok()?;
-                Some(message.prepend(peer.to_frame()))
+                Some(message.prepend([peer.to_frame()]))
             }
         }
     }
@@ -116,9 +117,7 @@ impl Output {
                 let peer = frames.next().map(PeerId::from);
                 match peer.zip(Message::from_frames(frames)) {
                     // An unknown peer is the sender's counted drop, not the end of the proxy.
-                    Some((peer, message)) => {
-                        !matches!(sender.send_to(&peer, message).await, Err(crate::SendError::Closed(_)))
-                    }
+                    Some((peer, message)) => !matches!(sender.send_to(&peer, message).await, Err(SendError::Closed(_))),
                     None => true,
                 }
             }

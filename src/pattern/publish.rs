@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use super::Ids;
 use super::sender::{Route, Sender};
 use super::topics::{TopicId, Topics};
-use crate::engine::{Inbound, Newcomer, News, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, News, Pattern};
 use crate::error::{OptionError, WaitError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
@@ -122,7 +122,11 @@ impl Publisher {
         let result = {
             let mut state = self.lock();
             state.find_classes(content, self.inverted);
-            self.outbound.poll_publish(cx, wait, &state.matched, content)
+            let result = self.outbound.poll_publish(cx, wait, &state.matched, content);
+            if result.is_ready() && state.matched.is_empty() {
+                self.outbound.count_drop(None, DropReason::NoPeer, 1);
+            }
+            result
         };
         match result {
             Poll::Ready(Ok(publication)) => {

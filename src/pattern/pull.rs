@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver, SharedReceiver, stream_by_deref};
-use crate::engine::Inbound;
+use crate::engine::pattern::Inbound;
 use crate::error::OptionError;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;

@@ -10,7 +10,7 @@ use super::plain::Plain;
 use super::receiver::{Filter, Receiver};
 use super::router::PeerId;
 use super::sender::{lost, send_error, within};
-use crate::engine::Inbound;
+use crate::engine::pattern::Inbound;
 use crate::error::{OptionError, RecvError, SendError, TryRecvError};
 use crate::event::{DropReason, Event};
 use crate::message::{Frame, Message, Receipt};

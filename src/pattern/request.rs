@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::Ids;
 use super::sender::within;
-use crate::engine::{Inbound, Newcomer, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::error::{OptionError, RequestError, SendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
@@ -141,7 +141,7 @@ impl Calls {
             if let Some(call) = state.calls.get_mut(&id) {
                 call.waker = Some(cx.waker().clone());
             }
-            self.read(&mut state, cx, &mut wakers);
+            self.read(&mut state, Some(id), cx, &mut wakers);
             match state.calls.get(&id).map(|call| &call.stage) {
                 Some(Stage::Done(_)) | None => {
                     let call = state.calls.remove(&id);
@@ -189,8 +189,10 @@ impl Calls {
         }
     }
 
-    fn read(&self, state: &mut State, cx: &mut Context<'_>, wakers: &mut Vec<Waker>) {
-        loop {
+    /// Gives every reply that has arrived to its caller; stops when `until` has its own.
+    fn read(&self, state: &mut State, until: Option<u32>, cx: &mut Context<'_>, wakers: &mut Vec<Waker>) {
+        let is_done = |state: &State, id| matches!(state.calls.get(&id).map(|call| &call.stage), Some(Stage::Done(_)));
+        while until.is_none_or(|id| !is_done(state, id)) {
             match state.reader.poll_next(cx) {
                 Poll::Ready(Ok((Some(origin), message))) => self.settle(state, &origin, message, wakers),
                 Poll::Ready(Ok((None, _))) => {}
@@ -289,8 +291,10 @@ fn seed() -> u32 {
 }
 
 fn wrap(id: u32, correlates: bool, body: Message) -> Message {
-    let delimited = body.prepend(Frame::EMPTY);
-    if correlates { delimited.prepend(Frame::from(id.to_ne_bytes())) } else { delimited }
+    match correlates {
+        true => body.prepend([Frame::from(id.to_ne_bytes()), Frame::EMPTY]),
+        false => body.prepend([Frame::EMPTY]),
+    }
 }
 
 /// Id (if the reply carries one) and body of a reply; None without an envelope.
@@ -303,8 +307,7 @@ fn open_envelope(message: Message) -> Option<(Option<u32>, Message)> {
         }
         _ => return None,
     };
-    let body = Message::from_frames(message.into_iter().skip(skip))?;
-    Some((id, body))
+    Some((id, message.without_first(skip)?))
 }
 
 impl Pattern for Calls {
@@ -333,7 +336,7 @@ impl Pattern for Calls {
             let mut state = self.lock();
             let mut wakers = Vec::new();
             // What came before the connection ended still answers. It is in the inbox by now.
-            self.read(&mut state, &mut Context::from_waker(Waker::noop()), &mut wakers);
+            self.read(&mut state, None, &mut Context::from_waker(Waker::noop()), &mut wakers);
             // That look took the watch over from whoever waits, so somebody has to take it back.
             wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
             state.turns.retain(|&turn| turn != key);

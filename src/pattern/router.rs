@@ -11,7 +11,7 @@ use super::Ids;
 use super::receiver::{Filter, Receiver};
 use super::sender::{lost, send_error, send_to, try_send_error, within, yield_to_others};
 use crate::endpoint::{Endpoint, IntoEndpoint};
-use crate::engine::{Inbound, Newcomer, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::error::{ConnectError, OptionError, RecvError, SendError, TryRecvError, TrySendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message, Receipt};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Ids;
 use super::receiver::{Filter, Receiver};
 use super::topics::Topics;
-use crate::engine::{Inbound, Newcomer, Pattern};
+use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::error::{OptionError, SendError};
 use crate::event::Reason;
 use crate::message::{Frame, Message};

@@ -289,7 +289,6 @@ impl Outbound {
             peer.open = true;
             peer.blocked = false;
             peer.lone = true;
-            peer.kick = None;
             state.settle(key, &mut after);
         }
         self.perform(&mut after);
