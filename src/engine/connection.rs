@@ -158,6 +158,9 @@ pub(crate) struct Connection<'a> {
     eof: bool,
     /// Our last write was refused: the kernel is full.
     blocked: bool,
+    /// A write failed: the peer takes nothing any more. What it sent before is still read, and reading comes to
+    /// an end by itself.
+    hung_up: Option<Reason>,
     /// Messages were written when the peer's last byte came.
     sent_at_receive: u64,
     heartbeat: Heartbeat,
@@ -200,6 +203,7 @@ impl<'a> Connection<'a> {
             paused: false,
             eof: false,
             blocked: false,
+            hung_up: None,
             sent_at_receive: 0,
             heartbeat: Heartbeat::new(&shared.options.heartbeat, peer.version, now),
             timer: None,
@@ -235,10 +239,16 @@ impl<'a> Connection<'a> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
         loop {
+            if self.hung_up.is_some() {
+                return self.poll_orders(cx);
+            }
             if self.blocked {
                 match self.write.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => self.blocked = false,
-                    Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
+                    Poll::Ready(Err(error)) => {
+                        self.hang_up(cx, &error);
+                        continue;
+                    }
                     Poll::Pending => return self.poll_orders(cx),
                 }
             }
@@ -258,7 +268,7 @@ impl<'a> Connection<'a> {
                     self.blocked = true;
                     self.shared.outbound.finish(&lease, 0, true);
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        return Err(stream_reason(&error));
+                        self.hang_up(cx, &error);
                     }
                 }
             }
@@ -266,6 +276,12 @@ impl<'a> Connection<'a> {
                 return Ok(());
             }
         }
+    }
+
+    fn hang_up(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        self.hung_up = Some(stream_reason(error));
+        // Reading had its turn before this; it is to see the end now.
+        cx.waker().wake_by_ref();
     }
 
     /// While the kernel is full there is nothing to lease, but the order to end may come.
@@ -283,7 +299,7 @@ impl<'a> Connection<'a> {
                 return Ok(());
             }
             if self.eof {
-                return Err(Reason::PeerClosed);
+                return Err(self.hung_up.take().unwrap_or(Reason::PeerClosed));
             }
             self.make_room();
             let asked = self.input.capacity() - self.input.len();
@@ -297,7 +313,9 @@ impl<'a> Connection<'a> {
                     turn.bytes = turn.bytes.saturating_sub(read);
                     self.adapt(read, asked);
                 }
-                Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
+                Poll::Ready(Err(error)) => {
+                    return Err(self.hung_up.take().unwrap_or_else(|| stream_reason(&error)));
+                }
                 Poll::Pending => {
                     self.let_go(false);
                     return Ok(());
