@@ -130,7 +130,7 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
                 let write = Arc::new(write);
                 match task.admit(None, arrival, write.clone()) {
                     Ok(key) => {
-                        if *door.stop.borrow() {
+                        if *door.stop.borrow() || task.life() == Life::Over {
                             // The unbind may have looked for its peers just before this one was in the table.
                             task.outbound.kick(key, Reason::Local);
                         }

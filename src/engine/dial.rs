@@ -142,6 +142,10 @@ async fn connect_once(dial: &Dial) -> Reason {
         refused(shared, name, (Phase::Handshake, reason.clone()));
         return reason;
     }
+    if dial.is_over() {
+        // Whoever ended it may have given the order just before there was a connection.
+        shared.outbound.kick(*key, Reason::Local);
+    }
     let reason = serve(shared, (&mut read, &write), *key, &peer, input).await;
     if reason == Reason::HwmReached {
         shared.outbound.clear(*key, DropReason::PeerGone);
