@@ -62,7 +62,7 @@ impl Outbound {
     pub(crate) fn drop_class(&self, class: usize) {
         let mut state = self.lock();
         state.seal(class);
-        state.fanout.dirty.retain(|&dirty| dirty != class);
+        // It stays listed as dirty: that is what makes the flusher look at those who were members.
         if let Some(slot) = state.fanout.classes.get_mut(class) {
             *slot = None;
         }
@@ -83,6 +83,18 @@ impl Outbound {
             after.wake = state.fanout.flusher.take();
         }
         self.perform(&mut after);
+    }
+
+    /// Somebody wants less than before: whoever waits for room at every match may have waited for that one only.
+    pub(crate) fn look_again(&self) {
+        let again = {
+            let mut state = self.lock();
+            if state.waiters.is_empty() {
+                return;
+            }
+            state.waiters.again(|target| target == Target::All)
+        };
+        again.into_iter().for_each(Waker::wake);
     }
 
     /// Publishes to these classes (each named once), following the socket's choice for full members. What is
