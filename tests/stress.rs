@@ -189,3 +189,25 @@ async fn inproc_diallers_find_the_last_binder() {
         extra.abort();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p10_no_publication_stays_behind_when_sets_change() {
+    let publisher = Pub::bind("tcp://127.0.0.1:0").await.unwrap();
+    let _both = Sub::builder().subscribe("a").subscribe("b").connect(publisher.local_endpoint()).unwrap();
+    let mut sub = Sub::builder().subscribe("a").connect(publisher.local_endpoint()).unwrap();
+    soon(publisher.wait_for_subscribers(2)).await.unwrap();
+    let changes = sub.subscriptions();
+    let changing = tokio::spawn(async move {
+        loop {
+            changes.subscribe("b").unwrap();
+            tokio::task::yield_now().await;
+            changes.unsubscribe("b").unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    for n in 0..3000u32 {
+        publisher.send(("a", n.to_be_bytes().to_vec())).await.unwrap();
+        assert_eq!(soon(sub.recv()).await.unwrap()[1], n.to_be_bytes()[..]);
+    }
+    changing.abort();
+}

@@ -442,3 +442,35 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::peers::Witness;
+
+    struct Nobody;
+
+    impl Witness for Nobody {
+        fn high_water(&self, _: &str, _: bool) {}
+        fn dropped(&self, _: &str, _: DropReason, _: u64) {}
+    }
+
+    #[test]
+    fn the_flusher_sees_what_a_dissolved_class_held() {
+        let limits =
+            Limits { hwm: 0, hwm_bytes: 0, on_full: OnFull::DropNewest, flush: FlushPolicy::Auto, conflate: false };
+        let outbound = Outbound::new(limits, Arc::new(Nobody));
+        let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+        let (old, new) = (outbound.new_class(), outbound.new_class());
+        outbound.join_class(key, Some(old));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(outbound.poll_flusher(&mut cx).is_pending());
+        let Ok(publication) = outbound.try_publish(&[old], &Message::from("m")) else { panic!("there is room") };
+        outbound.settle_publication(publication);
+        outbound.join_class(key, Some(new));
+        outbound.drop_class(old);
+        assert_eq!(outbound.poll_flusher(&mut cx), Poll::Ready(true));
+    }
+}
