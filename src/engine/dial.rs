@@ -126,7 +126,8 @@ async fn connect_once(dial: &Dial) -> Reason {
         dial.over().await;
         (Phase::Accept, Reason::Local)
     };
-    let (stream, peer, input) = match super::race(open(dial), over).await {
+    // Boxed: a task keeps the size of its largest moment, and this one is over soon.
+    let (stream, peer, input) = match Box::pin(super::race(open(dial), over)).await {
         Ok(ready) => ready,
         Err((_, Reason::Local)) => return Reason::Local,
         Err(refusal) => {
