@@ -183,6 +183,9 @@ impl Reader {
             lane.in_turn = !empty;
             if empty {
                 self.turns.pop_front();
+            } else {
+                // At a small mark every message is reported: the turn has to go on all the same.
+                self.turns.rotate_left(1);
             }
             self.exchange(None);
         } else if self.turns.len() > 1 {
@@ -222,8 +225,17 @@ impl Reader {
             return;
         }
         if self.inbox.conflates() {
-            lane.items.retain(|item| matches!(item, Item::Origin(_)));
+            let (mut messages, mut bytes) = (usize::from(!lane.current.is_empty()), lane.current.len());
             lane.current = Bytes::new();
+            lane.items.retain(|item| {
+                let old = !matches!(item, Item::Origin(_));
+                messages += usize::from(old);
+                bytes += item.size();
+                !old
+            });
+            if messages > 0 {
+                self.inbox.count_replaced(key, messages, bytes);
+            }
         }
         lane.items.push_back(item);
         if !lane.in_turn {
