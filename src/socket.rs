@@ -21,7 +21,8 @@ use crate::message::Frame;
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
 use crate::queue::inbox::Inbox;
-use crate::queue::outbound::{Limits, Outbound};
+use crate::queue::outbound::Outbound;
+use crate::queue::peers::Limits;
 use crate::transport;
 
 /// Where a socket is bound or connected.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use crate::event::{DropReason, Event};
-use crate::queue::outbound::Witness;
+use crate::queue::peers::Witness;
 
 /// Events kept for a monitor that is read slowly.
 const CAPACITY: usize = 1024;

@@ -13,7 +13,7 @@ use super::pattern::Newcomer;
 use super::shared::{Channel, Entry, Life, Shared, Via};
 use crate::event::{Event, Phase, Reason};
 use crate::queue::inbox::Inbox;
-use crate::queue::outbound::Road;
+use crate::queue::peers::Road;
 use crate::queue::{Credit, PeerKey};
 
 /// A connecting socket and its place for the peer.

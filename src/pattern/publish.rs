@@ -19,7 +19,8 @@ use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
-use crate::queue::outbound::{Outbound, Refused, Wait};
+use crate::queue::admission::{Refused, Wait};
+use crate::queue::outbound::Outbound;
 use crate::socket::Socket;
 
 /// Sets up to this size are compared with others; larger ones would cost too much at every change.

@@ -15,8 +15,8 @@ use crate::error::{OptionError, RecvError, SendError, TryRecvError};
 use crate::event::{DropReason, Event};
 use crate::message::{Frame, Message, Receipt};
 use crate::options::{Options, SocketType};
+use crate::queue::admission::Refused;
 use crate::queue::inbox::Origin;
-use crate::queue::outbound::Refused;
 use crate::socket::Socket;
 
 /// Receives requests from all peers in turn; each is answered to its sender (ZeroMQ's REP, RFC 28).

@@ -21,8 +21,9 @@ use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
+use crate::queue::admission::Refused;
 use crate::queue::inbox::{Inbox, Origin};
-use crate::queue::outbound::{Outbound, Refused};
+use crate::queue::outbound::Outbound;
 use crate::queue::reader::Reader;
 use crate::socket::Socket;
 

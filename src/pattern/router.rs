@@ -17,8 +17,9 @@ use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message, Receipt};
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
+use crate::queue::admission::Refused;
 use crate::queue::inbox::Origin;
-use crate::queue::outbound::{Outbound, Refused};
+use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
 

@@ -14,7 +14,8 @@ use super::subscribe::Subscriber;
 use crate::error::{SendError, TrySendError};
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
-use crate::queue::outbound::{Outbound, Refused, Wait};
+use crate::queue::admission::{Refused, Wait};
+use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
 

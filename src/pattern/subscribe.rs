@@ -15,7 +15,8 @@ use crate::event::Reason;
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
-use crate::queue::outbound::{Outbound, Refused};
+use crate::queue::admission::Refused;
+use crate::queue::outbound::Outbound;
 use crate::socket::Socket;
 
 /// The class of all publishers, for what an XSUB sends upstream.

@@ -8,8 +8,10 @@
 use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
-use super::outbound::{After, Limits, Outbound, Refused, Road, State, Wait};
+use super::admission::{Refused, Wait};
+use super::outbound::{After, Outbound};
 use super::outbox::{Arena, SEGMENT, Segment, is_external};
+use super::peers::{Limits, Road, State};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
 use crate::message::Message;

@@ -5,8 +5,9 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::outbound::{After, Outbound, Peer, Road, State};
+use super::outbound::{After, Outbound};
 use super::outbox::Batch;
+use super::peers::{Peer, Road, State};
 use super::{Link, PeerKey};
 use crate::event::Reason;
 

@@ -5,12 +5,14 @@
 //! receiving side, `reader` its private cursors. May use the vocabulary, `wire::frame` (encode, cut) and
 //! wakers. Absent on purpose: IO, timers, tasks, and any idea of what a pattern wants. Next: `engine`.
 
+pub(crate) mod admission;
 pub(crate) mod batch;
 pub(crate) mod fanout;
 pub(crate) mod inbox;
 pub(crate) mod lease;
 pub(crate) mod outbound;
 pub(crate) mod outbox;
+pub(crate) mod peers;
 pub(crate) mod reader;
 pub(crate) mod waiters;
 

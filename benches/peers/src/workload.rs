@@ -124,6 +124,12 @@ impl Rounds {
         Rounds { body: vec![b'x'; size], next: 0, count: count + WARM_UP, started: Instant::now(), nanos }
     }
 
+    /// These rounds, to be put back later; meanwhile there are none.
+    pub fn take(&mut self) -> Rounds {
+        let nothing = Rounds { body: Vec::new(), next: 0, count: 0, started: self.started, nanos: Vec::new() };
+        std::mem::replace(self, nothing)
+    }
+
     /// Starts the next round: the body to send.
     #[inline]
     pub fn next(&mut self) -> Option<&[u8]> {

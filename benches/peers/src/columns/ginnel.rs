@@ -54,8 +54,9 @@ impl Column for Ginnel {
     }
 
     fn reply(&self, at: &str, ready: Ready, count: u64) {
-        self.flavour.runtime().block_on(async {
-            let mut rep = Rep::builder().hwm(HWM).bind(at).await.expect("bind");
+        let at = at.to_owned();
+        self.flavour.run(async move {
+            let mut rep = Rep::builder().hwm(HWM).bind(&at).await.expect("bind");
             ready.at(&rep.local_endpoint().expect("bound").to_string());
             for _ in 0..count {
                 let (message, responder) = rep.recv().await.expect("recv").into_parts();
@@ -66,12 +67,14 @@ impl Column for Ginnel {
     }
 
     fn request(&self, endpoint: &str, rounds: &mut Rounds) {
-        self.flavour.runtime().block_on(async {
-            let req = Req::builder().hwm(HWM).connect(endpoint).expect("connect");
-            while let Some(body) = rounds.next() {
+        let (endpoint, mut own) = (endpoint.to_owned(), rounds.take());
+        *rounds = self.flavour.run(async move {
+            let req = Req::builder().hwm(HWM).connect(&endpoint).expect("connect");
+            while let Some(body) = own.next() {
                 let reply = req.request(body).await.expect("reply");
-                rounds.done(&reply[0]);
+                own.done(&reply[0]);
             }
+            own
         });
     }
 }

@@ -32,6 +32,12 @@ impl Flavour {
         };
         builder.enable_all().build().expect("a tokio runtime")
     }
+
+    /// Runs `work` as a task, the way servers run: what it waits for wakes it without a look at the driver first.
+    fn run<T: Send + 'static>(self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = self.runtime();
+        runtime.block_on(runtime.spawn(work)).expect("the task ends")
+    }
 }
 
 /// Every column's name, in the order of a round.

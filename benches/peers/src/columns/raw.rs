@@ -39,7 +39,7 @@ impl Column for Raw {
 
     fn reply(&self, at: &str, ready: Ready, count: u64) {
         let stream = accept(at, ready);
-        Flavour::Current.runtime().block_on(async {
+        Flavour::Current.run(async move {
             match stream {
                 Stream::Tcp(stream) => answer(tokio_tcp(stream), count).await,
                 Stream::Unix(stream) => answer(tokio_unix(stream), count).await,
@@ -49,11 +49,13 @@ impl Column for Raw {
 
     fn request(&self, endpoint: &str, rounds: &mut Rounds) {
         let stream = connect(endpoint);
-        Flavour::Current.runtime().block_on(async {
+        let mut own = rounds.take();
+        *rounds = Flavour::Current.run(async move {
             match stream {
-                Stream::Tcp(stream) => ask(tokio_tcp(stream), rounds).await,
-                Stream::Unix(stream) => ask(tokio_unix(stream), rounds).await,
+                Stream::Tcp(stream) => ask(tokio_tcp(stream), &mut own).await,
+                Stream::Unix(stream) => ask(tokio_unix(stream), &mut own).await,
             }
+            own
         });
     }
 }

@@ -1,0 +1,357 @@
+//! How a message gets into an outbox: at once, after waiting in line, through room set aside, or not at all.
+//!
+//! A send encodes its message under the lock and decides, still inside it, who writes: the caller (a full
+//! segment, the high-water mark, a turnaround, a lone message) or the connection's task (woken once per
+//! batch). The writer holds a lease, so bytes never pass each other; the system call runs without the lock.
+//! A message that is refused stays with the caller. Next: `waiters` for the line, `lease` for the way out.
+
+use std::task::{Context, Poll, Waker};
+
+use super::PeerKey;
+use super::outbound::{After, Outbound};
+use super::outbox::SEGMENT;
+use super::peers::{Road, State};
+use super::waiters::{Outcome, Target};
+use crate::event::{DropReason, Reason};
+use crate::message::Message;
+use crate::options::{FlushPolicy, OnFull};
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    Closed,
+    /// The addressed peer is not there.
+    NoRoute,
+}
+
+/// A sender's place in the line; give it back with [`Outbound::abandon`] when the send is given up.
+#[derive(Debug, Default)]
+pub(crate) struct Wait {
+    id: Option<u64>,
+}
+
+impl Wait {
+    pub(super) fn id(&mut self) -> &mut Option<u64> {
+        &mut self.id
+    }
+}
+
+impl Outbound {
+    /// Sends to the next peer that has room. On refusal the message stays in `message`.
+    #[inline]
+    pub(crate) fn try_send(&self, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
+        let mut after = After::default();
+        self.lock().send_any(message, turnaround, &mut after)?;
+        self.perform(&mut after);
+        Ok(())
+    }
+
+    /// Sends to this peer, which must have room. On refusal the message stays in `message`.
+    pub(crate) fn try_send_to(
+        &self,
+        key: PeerKey,
+        message: &mut Option<Message>,
+        turnaround: bool,
+    ) -> Result<(), Refused> {
+        let mut after = After::default();
+        self.lock().send_to(key, message, turnaround, &mut after)?;
+        self.perform(&mut after);
+        Ok(())
+    }
+
+    /// As the `try_` forms, but waits in line until there is room. `wait` is the caller's place in it.
+    pub(crate) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        wait: &mut Wait,
+        target: Target,
+        message: &mut Option<Message>,
+        turnaround: bool,
+    ) -> Poll<Result<(), Refused>> {
+        let mut after = After::default();
+        let result = {
+            let mut state = self.lock();
+            let mut before = None;
+            if let Some(id) = wait.id {
+                match state.waiters.poll(id, cx.waker()) {
+                    None => return Poll::Pending,
+                    Some(Outcome::Granted(key)) => {
+                        wait.id = None;
+                        state.redeem(key, message, turnaround, &mut after);
+                        drop(state);
+                        self.perform(&mut after);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Some(Outcome::Again) => {
+                        wait.id = None;
+                        before = Some(id);
+                    }
+                }
+            }
+            let outcome = match target {
+                Target::Peer(key) => state.send_to(key, message, turnaround, &mut after),
+                _ => state.send_any(message, turnaround, &mut after),
+            };
+            if outcome == Err(Refused::Full) {
+                wait.id = Some(state.waiters.join(target, cx.waker(), before));
+                return Poll::Pending;
+            }
+            outcome
+        };
+        self.perform(&mut after);
+        Poll::Ready(result)
+    }
+
+    /// Sets room aside for one message at some peer, waiting in line for it.
+    pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>, wait: &mut Wait) -> Poll<Result<PeerKey, Refused>> {
+        let mut state = self.lock();
+        let mut before = None;
+        if let Some(id) = wait.id {
+            match state.waiters.poll(id, cx.waker()) {
+                None => return Poll::Pending,
+                Some(Outcome::Granted(key)) => {
+                    wait.id = None;
+                    return Poll::Ready(Ok(key));
+                }
+                Some(Outcome::Again) => {
+                    wait.id = None;
+                    before = Some(id);
+                }
+            }
+        }
+        match state.set_aside() {
+            Err(Refused::Full) => {
+                wait.id = Some(state.waiters.join(Target::Any, cx.waker(), before));
+                Poll::Pending
+            }
+            other => Poll::Ready(other),
+        }
+    }
+
+    pub(crate) fn try_reserve(&self) -> Result<PeerKey, Refused> {
+        self.lock().set_aside()
+    }
+
+    /// Uses room that was set aside. If its peer has left since, the message counts as `PeerGone`.
+    pub(crate) fn redeem(&self, key: PeerKey, message: Message) {
+        let mut after = After::default();
+        self.lock().redeem(key, &mut Some(message), false, &mut after);
+        self.perform(&mut after);
+    }
+
+    /// Gives room back that was set aside.
+    pub(crate) fn release(&self, key: PeerKey) {
+        let mut after = After::default();
+        {
+            let mut state = self.lock();
+            let Some(peer) = state.peers.get_mut(key) else { return };
+            peer.outbox.release();
+            state.settle_now(key, &mut after);
+        }
+        self.perform(&mut after);
+    }
+
+    /// The caller of a waiting send gives up its place.
+    pub(crate) fn abandon(&self, wait: &mut Wait) {
+        let Some(id) = wait.id.take() else { return };
+        let (granted, behind) = {
+            let mut state = self.lock();
+            let granted = state.waiters.leave(id);
+            // Whoever waits for all peers may have waited for this place in the line only.
+            (granted, state.waiters.again(|target| target == Target::All))
+        };
+        if let Some(key) = granted {
+            self.release(key);
+        }
+        behind.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    #[inline]
+    fn send_any(&mut self, message: &mut Option<Message>, turnaround: bool, after: &mut After) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        if !self.waiters.is_empty() && self.waiters.ahead_of(Target::Any) {
+            return Err(Refused::Full);
+        }
+        match self.next_peer() {
+            Some(key) => {
+                self.accept(key, message, turnaround, after);
+                Ok(())
+            }
+            None => self.no_room(message, after),
+        }
+    }
+
+    fn send_to(
+        &mut self,
+        key: PeerKey,
+        message: &mut Option<Message>,
+        turnaround: bool,
+        after: &mut After,
+    ) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.open) else { return Err(Refused::NoRoute) };
+        if !peer.is_full() && !self.waiters.ahead_of(Target::Peer(key)) {
+            self.accept(key, message, turnaround, after);
+            return Ok(());
+        }
+        self.overflow(key, message, after)
+    }
+
+    /// Sets room aside at the next peer.
+    fn set_aside(&mut self) -> Result<PeerKey, Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        if self.waiters.ahead_of(Target::Any) {
+            return Err(Refused::Full);
+        }
+        let key = self.next_peer().ok_or(Refused::Full)?;
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.outbox.reserve();
+        }
+        self.after_accept(key);
+        Ok(key)
+    }
+
+    fn redeem(&mut self, key: PeerKey, message: &mut Option<Message>, turnaround: bool, after: &mut After) {
+        match self.peers.get_mut(key) {
+            Some(peer) if peer.open => {
+                peer.outbox.release();
+                self.put(key, message, turnaround, after);
+            }
+            Some(peer) => {
+                peer.outbox.release();
+                *message = None;
+                self.count_drop(Some(key), DropReason::PeerGone, 1);
+            }
+            None => {
+                *message = None;
+                self.count_drop(None, DropReason::PeerGone, 1);
+            }
+        }
+    }
+
+    #[inline]
+    fn accept(&mut self, key: PeerKey, message: &mut Option<Message>, turnaround: bool, after: &mut After) {
+        self.put(key, message, turnaround, after);
+        self.after_accept(key);
+    }
+
+    /// Moves the turn on, and the peer out of the rotation when it is full now.
+    #[inline]
+    fn after_accept(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.is_full() {
+            self.mark_high(key);
+            self.leave_rotation(key);
+        } else if self.rotation.len() > 1 && self.rotation.get(self.turn) == Some(&key) {
+            self.turn += 1;
+        }
+    }
+
+    /// Hands the message over to the peer's queue and decides who writes.
+    #[inline]
+    pub(super) fn put(&mut self, key: PeerKey, message: &mut Option<Message>, turnaround: bool, after: &mut After) {
+        let policy = self.limits.flush;
+        let conflate = self.limits.conflate;
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if let Road::Direct { inbox, lane, .. } = &peer.road {
+            let Some(message) = message.take() else { return };
+            let bytes = message.size();
+            peer.outbox.charge(1, bytes);
+            after.direct = true;
+            after.wake = inbox.push_direct(*lane, message, bytes);
+            return;
+        }
+        let was_clear = peer.outbox.is_clear();
+        let mut replaced = 0;
+        if conflate {
+            while peer.outbox.untouched() > 0 && peer.outbox.drop_oldest() {
+                replaced += 1;
+            }
+        }
+        {
+            let Some(message) = message.as_ref() else { return };
+            peer.outbox.push(message);
+        }
+        *message = None;
+        if peer.link().is_some() && !peer.writing && !peer.blocked {
+            let full_batch = peer.outbox.arena_len() >= SEGMENT || peer.outbox.has_segment() || peer.is_full();
+            let caller = match policy {
+                FlushPolicy::Immediate => true,
+                FlushPolicy::Task => false,
+                FlushPolicy::Auto => full_batch || turnaround || (was_clear && peer.lone),
+            };
+            if caller {
+                after.lease = peer.lease(key);
+                if !turnaround && !full_batch {
+                    // If the task finds nothing when it runs, the link is still sparse.
+                    peer.lone = false;
+                    after.wake = peer.waker.take();
+                }
+            } else if was_clear {
+                after.wake = peer.waker.take();
+            }
+        } else if peer.outbox.arena_len() >= SEGMENT {
+            // Nobody can write now: without a high-water mark only yielding lets somebody.
+            peer.outbox.seal();
+            after.direct = true;
+        }
+        if replaced > 0 {
+            self.count_drop(Some(key), DropReason::HwmReached, replaced);
+        }
+    }
+
+    /// No peer has room: what then is the socket's choice.
+    #[cold]
+    fn no_room(&mut self, message: &mut Option<Message>, after: &mut After) -> Result<(), Refused> {
+        let open: Vec<PeerKey> = self.peers.iter().filter(|(_, peer)| peer.open).map(|(key, _)| key).collect();
+        match (self.limits.on_full, open.is_empty()) {
+            (OnFull::Block, _) => Err(Refused::Full),
+            (_, true) => {
+                *message = None;
+                self.count_drop(None, DropReason::NoPeer, 1);
+                Ok(())
+            }
+            (_, false) => {
+                self.turn = self.turn.wrapping_add(1);
+                self.overflow(open[self.turn % open.len()], message, after)
+            }
+        }
+    }
+
+    /// One peer has no room.
+    #[cold]
+    fn overflow(&mut self, key: PeerKey, message: &mut Option<Message>, after: &mut After) -> Result<(), Refused> {
+        match self.limits.on_full {
+            OnFull::Block => return Err(Refused::Full),
+            OnFull::DropNewest => {
+                *message = None;
+                self.count_drop(Some(key), DropReason::HwmReached, 1);
+            }
+            OnFull::DropOldest => {
+                if self.peers.get_mut(key).is_some_and(|peer| peer.outbox.drop_oldest()) {
+                    self.put(key, message, false, after);
+                }
+                *message = None;
+                self.count_drop(Some(key), DropReason::HwmReached, 1);
+            }
+            OnFull::Disconnect => {
+                *message = None;
+                self.count_drop(Some(key), DropReason::HwmReached, 1);
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.kick = Some(Reason::HwmReached);
+                    after.wake_also(peer.waker.take());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! What a sending side knows of its peers: [`Peer`], one account with its marks, and [`State`], all of them.
+//!
+//! This is what stands behind the lock of `outbound`: who has room and whose turn it is (the rotation), when
+//! an account is full and when it is low again, and what was dropped. A peer that reached its mark comes back
+//! into the rotation with the first free place, but those who wait are served at half the mark: so they are
+//! woken once per batch and not once per message. Absent: locks, wakes and writes; they are noted in `After`
+//! and done by `outbound`. Next: `admission`.
+
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use super::fanout::Fanout;
+use super::inbox::Inbox;
+use super::outbound::After;
+use super::outbox::Outbox;
+use super::waiters::{Target, Waiters};
+use super::{Link, PeerKey, Slab};
+use crate::event::{DropReason, Drops, Reason};
+use crate::options::{FlushPolicy, OnFull};
+
+/// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
+pub(crate) trait Witness: Send + Sync {
+    fn high_water(&self, peer: &str, reached: bool);
+    fn dropped(&self, peer: &str, reason: DropReason, count: u64);
+}
+
+/// The options that queues obey.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Messages per peer; 0 is unlimited.
+    pub(crate) hwm: usize,
+    /// Bytes per peer; 0 is off.
+    pub(crate) hwm_bytes: usize,
+    pub(crate) on_full: OnFull,
+    pub(crate) flush: FlushPolicy,
+    /// Only the newest waiting message counts.
+    pub(crate) conflate: bool,
+}
+
+/// How a peer's messages leave.
+pub(crate) enum Road {
+    /// As bytes through a connection, when there is one.
+    Wire(Option<Arc<dyn Link>>),
+    /// As values into another socket of this process, or, `parked`, into an inbox that waits for one.
+    Direct { inbox: Arc<Inbox>, lane: PeerKey, parked: bool },
+}
+
+/// Counters of one peer, as statistics show them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sent {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) drops: Drops,
+    pub(crate) queued: usize,
+    pub(crate) hwm: usize,
+}
+
+pub(super) struct Peer {
+    pub(super) name: Arc<str>,
+    pub(super) outbox: Outbox,
+    pub(super) road: Road,
+    pub(super) hwm: usize,
+    pub(super) hwm_bytes: usize,
+    /// Takes messages (false: connecting with `queue_before_connect` off).
+    pub(super) open: bool,
+    pub(super) in_rotation: bool,
+    /// Its connection's task, when it sleeps.
+    pub(super) waker: Option<Waker>,
+    /// Somebody holds the write lease.
+    pub(super) writing: bool,
+    /// Counts the peer's connections.
+    pub(super) connection: u32,
+    /// The kernel is full: only the task, which waits for it, writes.
+    pub(super) blocked: bool,
+    /// The task's last wake found at most one message: the next one is written by its caller.
+    pub(super) lone: bool,
+    pub(super) kick: Option<Reason>,
+    /// Reached its mark and was not yet seen below the low one.
+    pub(super) high: bool,
+    /// Misses what its class publishes until it has drained (publishers only).
+    pub(super) muted: bool,
+    pub(super) class: Option<usize>,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) drops: Drops,
+}
+
+impl Peer {
+    /// With nothing queued yet.
+    pub(super) fn new(name: Arc<str>, road: Road, open: bool, (hwm, hwm_bytes): (usize, usize)) -> Peer {
+        Peer {
+            name,
+            outbox: Outbox::default(),
+            road,
+            hwm,
+            hwm_bytes,
+            open,
+            in_rotation: false,
+            waker: None,
+            writing: false,
+            connection: 0,
+            blocked: false,
+            lone: true,
+            kick: None,
+            high: false,
+            muted: false,
+            class: None,
+            messages: 0,
+            bytes: 0,
+            drops: Drops::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full_with(0, 0)
+    }
+
+    /// As [`Peer::is_full`], with so many more messages and bytes on its account.
+    #[inline]
+    pub(super) fn is_full_with(&self, messages: usize, bytes: usize) -> bool {
+        let queued = self.outbox.queued() + messages;
+        (self.hwm != 0 && queued >= self.hwm)
+            || (self.hwm_bytes != 0 && queued > 0 && self.outbox.bytes() + bytes >= self.hwm_bytes)
+    }
+
+    pub(super) fn is_low(&self) -> bool {
+        let queued = self.outbox.queued();
+        queued == 0
+            || ((self.hwm == 0 || queued <= self.hwm / 2)
+                && (self.hwm_bytes == 0 || self.outbox.bytes() <= self.hwm_bytes / 2))
+    }
+
+    pub(super) fn link(&self) -> Option<&Arc<dyn Link>> {
+        match &self.road {
+            Road::Wire(link) => link.as_ref(),
+            Road::Direct { .. } => None,
+        }
+    }
+
+    /// Messages that wait here: those of a joined in-process peer are the receiver's already.
+    pub(super) fn waiting(&self) -> usize {
+        match &self.road {
+            Road::Direct { parked: false, .. } => 0,
+            _ => self.outbox.waiting(),
+        }
+    }
+
+    /// An in-process peer is over: what it was handed counts as sent.
+    pub(super) fn hand_over(&mut self) {
+        if let Road::Direct { parked: false, .. } = &self.road {
+            self.messages += self.outbox.waiting() as u64;
+            self.bytes += self.outbox.bytes() as u64;
+            self.outbox.refund(usize::MAX, usize::MAX);
+        }
+    }
+
+    /// Throws away what waits; room set aside stays. Returns how many messages there were.
+    pub(super) fn clear(&mut self) -> u64 {
+        match &self.road {
+            Road::Wire(_) => self.outbox.clear() as u64,
+            Road::Direct { inbox, lane, parked: true } => {
+                self.outbox.refund(usize::MAX, usize::MAX);
+                inbox.drain(*lane).len() as u64
+            }
+            Road::Direct { .. } => 0,
+        }
+    }
+
+    /// A caller may write now.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.writing && !self.blocked && self.link().is_some()
+    }
+}
+
+pub(super) struct State {
+    pub(super) limits: Limits,
+    pub(super) witness: Arc<dyn Witness>,
+    pub(super) peers: Slab<Peer>,
+    pub(super) rotation: Vec<PeerKey>,
+    pub(super) turn: usize,
+    pub(super) waiters: Waiters,
+    pub(super) fanout: Fanout,
+    pub(super) closed: bool,
+    /// Drops that concern no peer, and those of peers that have left.
+    pub(super) drops: Drops,
+    pub(super) past: Sent,
+    /// Tasks that wait until something was written or dropped.
+    pub(super) progress: Vec<Waker>,
+}
+
+impl State {
+    pub(super) fn new(limits: Limits, witness: Arc<dyn Witness>) -> State {
+        State {
+            limits,
+            witness,
+            peers: Slab::default(),
+            rotation: Vec::new(),
+            turn: 0,
+            waiters: Waiters::default(),
+            fanout: Fanout::default(),
+            closed: false,
+            drops: Drops::default(),
+            past: Sent::default(),
+            progress: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Takes grants back that nobody has used yet: their waiters look again.
+    pub(super) fn revoke(&mut self, which: impl Fn(PeerKey) -> bool) {
+        for key in self.waiters.revoke(which) {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.outbox.release();
+            }
+        }
+    }
+
+    /// The peer whose turn it is, among those with room.
+    #[inline]
+    pub(super) fn next_peer(&mut self) -> Option<PeerKey> {
+        if self.turn >= self.rotation.len() {
+            self.turn = 0;
+        }
+        self.rotation.get(self.turn).copied()
+    }
+
+    pub(super) fn count_drop(&mut self, key: Option<PeerKey>, reason: DropReason, count: u64) {
+        if count == 0 {
+            return;
+        }
+        match key.and_then(|key| self.peers.get_mut(key)) {
+            Some(peer) => {
+                peer.drops.add(reason, count);
+                self.witness.dropped(&peer.name, reason, count);
+            }
+            None => {
+                self.drops.add(reason, count);
+                self.witness.dropped("", reason, count);
+            }
+        }
+    }
+
+    #[cold]
+    pub(super) fn mark_high(&mut self, key: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(key)
+            && !peer.high
+        {
+            peer.high = true;
+            self.witness.high_water(&peer.name, true);
+        }
+    }
+
+    pub(super) fn leave_rotation(&mut self, key: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.in_rotation = false;
+        }
+        if let Some(at) = self.rotation.iter().position(|&other| other == key) {
+            self.rotation.remove(at);
+            if at < self.turn {
+                self.turn -= 1;
+            }
+        }
+    }
+
+    /// A peer's account changed for the better: back into the rotation, and at the low mark the waiters' turn.
+    pub(super) fn settle(&mut self, key: PeerKey, after: &mut After) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.is_low() {
+            self.settle_now(key, after);
+        } else {
+            self.rejoin(key);
+        }
+    }
+
+    pub(super) fn rejoin(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.open && !peer.is_full() {
+            if !peer.in_rotation {
+                peer.in_rotation = true;
+                self.rotation.push(key);
+            }
+        } else if peer.in_rotation {
+            self.leave_rotation(key);
+        }
+    }
+
+    /// As [`State::settle`], without waiting for the low mark.
+    pub(super) fn settle_now(&mut self, key: PeerKey, after: &mut After) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.high && peer.is_low() {
+            peer.high = false;
+            self.witness.high_water(&peer.name, false);
+            self.unmute(key);
+        }
+        if !self.waiters.is_empty() {
+            while let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.open && !peer.is_full()) {
+                let Some(waker) = self.waiters.grant(key) else { break };
+                peer.outbox.reserve();
+                after.wakers().push(waker);
+            }
+            let again = self.waiters.again(|target| target == Target::All);
+            after.wakers().extend(again);
+        }
+        self.rejoin(key);
+    }
+
+    /// Wakes the caller when something was written or dropped.
+    pub(super) fn watch_progress(&mut self, cx: &Context<'_>) {
+        if !self.progress.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.progress.push(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn progressed(&mut self, after: &mut After) {
+        if !self.progress.is_empty() {
+            after.wakers().append(&mut self.progress);
+        }
+    }
+}
