@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::publish::Publisher;
 use super::subscribe::Subscriber;
 use crate::error::{SendError, TrySendError};
+use crate::event::DropReason;
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
 use crate::queue::admission::{Refused, Wait};
@@ -353,11 +354,19 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// Sends the message. If its peer has left since, it counts as dropped (`PeerGone`), as if it had been
-    /// queued for that peer.
+    /// queued for that peer. A publisher with [`OnFull::Block`](crate::OnFull::Block) cannot wait here: a message
+    /// for which a subscriber has no room reaches none and counts as `HwmReached`.
     pub fn send(mut self, message: impl Into<Message>) -> Receipt {
         match self.key.take() {
             Some(key) => self.sender.outbound().redeem(key, message.into()),
-            None => drop(self.sender.try_send(message)),
+            None => {
+                let reason = match self.sender.try_send(message) {
+                    Ok(receipt) => return receipt,
+                    Err(TrySendError::Full(_)) => DropReason::HwmReached,
+                    Err(_) => DropReason::Linger,
+                };
+                self.sender.outbound().count_drop(None, reason, 1);
+            }
         }
         Receipt::ACCEPTED
     }

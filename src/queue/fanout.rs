@@ -349,6 +349,8 @@ impl State {
             return self.count_drop(Some(key), DropReason::HwmReached, dropped as u64);
         }
         match on_full {
+            // In-process members are dealt with message by message.
+            _ if matches!(peer.road, Road::Direct { .. }) => {}
             OnFull::DropOldest if peer.outbox.drop_oldest() => {
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
             }
@@ -416,17 +418,26 @@ impl State {
     }
 
     fn append_direct(&mut self, members: &[PeerKey], message: &Message, after: &mut After) {
+        let on_full = self.limits.on_full;
         for &key in members {
             let Some(peer) = self.peers.get_mut(key) else { continue };
             if peer.is_full() {
+                let goes_on = on_full == OnFull::DropOldest && peer.drop_oldest();
+                if on_full == OnFull::Disconnect {
+                    peer.kick = Some(Reason::HwmReached);
+                    after.wake_also(peer.waker.take());
+                }
                 self.mark_high(key);
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
-                continue;
+                if !goes_on {
+                    continue;
+                }
             }
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
             after.wake_also(one.wake);
+            after.direct |= one.direct;
         }
     }
 

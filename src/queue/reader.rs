@@ -178,7 +178,7 @@ impl Reader {
         let Some(lane) = self.lanes.get_mut(index as usize).and_then(Option::as_mut) else { return };
         let empty = lane.is_empty();
         if empty || lane.read >= self.half || lane.read_bytes >= self.half_bytes {
-            self.reads.push(Read { lane: lane.key, messages: lane.read, bytes: lane.read_bytes });
+            self.reads.push(Read { lane: lane.key, messages: lane.read, bytes: lane.read_bytes, replaced: 0 });
             (lane.read, lane.read_bytes) = (0, 0);
             lane.in_turn = !empty;
             if empty {
@@ -225,16 +225,9 @@ impl Reader {
             return;
         }
         if self.inbox.conflates() {
-            let (mut messages, mut bytes) = (usize::from(!lane.current.is_empty()), lane.current.len());
-            lane.current = Bytes::new();
-            lane.items.retain(|item| {
-                let old = !matches!(item, Item::Origin(_));
-                messages += usize::from(old);
-                bytes += item.size();
-                !old
-            });
-            if messages > 0 {
-                self.inbox.count_replaced(key, messages, bytes);
+            let old = lane.clear();
+            if old.messages > 0 {
+                self.reads.push(old);
             }
         }
         lane.items.push_back(item);
@@ -262,6 +255,28 @@ impl Lane {
             read: 0,
             read_bytes: 0,
         }
+    }
+
+    /// Lets go of what a newer message replaces; says what there was.
+    #[cold]
+    fn clear(&mut self) -> Read {
+        let mut old = Read { lane: self.key, messages: 0, bytes: 0, replaced: 0 };
+        if !self.current.is_empty() {
+            (old.messages, old.bytes) = (1, self.current.len());
+            self.current = Bytes::new();
+        }
+        self.items.retain(|item| {
+            let bytes = match item {
+                Item::Origin(_) => return true,
+                Item::Wire { bytes, .. } => bytes.len(),
+                Item::Value(message) => message.size(),
+            };
+            old.messages += 1;
+            old.bytes += bytes;
+            false
+        });
+        old.replaced = old.messages;
+        old
     }
 
     fn is_empty(&self) -> bool {
