@@ -20,7 +20,7 @@ use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::error::{OptionError, RequestError, SendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
-use crate::options::{Options, SocketType};
+use crate::options::{OnFull, Options, SocketType};
 use crate::queue::PeerKey;
 use crate::queue::admission::Refused;
 use crate::queue::inbox::{Inbox, Origin};
@@ -90,6 +90,8 @@ struct State {
     queue: VecDeque<u32>,
     next_id: u32,
     reader: Reader,
+    /// Requests wait although peers are free: their queues are at a mark.
+    stuck: bool,
     closed: bool,
 }
 
@@ -117,6 +119,7 @@ impl Calls {
             queue: VecDeque::new(),
             next_id: seed(),
             reader: Reader::new(inbox.clone(), true),
+            stuck: false,
             closed: false,
         };
         Calls {
@@ -167,6 +170,11 @@ impl Calls {
                 call.waker = Some(cx.waker().clone());
             }
             self.read(&mut state, Some(id), cx, &mut wakers);
+            if state.stuck {
+                // Watched before the look, so that no room comes unseen between the two.
+                self.outbound.watch_progress(cx);
+                self.pump(&mut state);
+            }
             match state.calls.get(&id).map(|call| &call.stage) {
                 Some(Stage::Done(_)) | None => {
                     let call = state.calls.remove(&id);
@@ -265,6 +273,8 @@ impl Calls {
 
     /// Hands queued requests to peers that can take one, in turn.
     fn pump(&self, state: &mut State) {
+        state.stuck = false;
+        let mut full = 0;
         while let Some(&id) = state.queue.front() {
             let Some(body) = state.calls.get(&id).map(|call| call.body.clone()) else {
                 state.queue.pop_front();
@@ -273,10 +283,18 @@ impl Calls {
             let Some((peer, correlates)) = self.next_server(state) else { return };
             let whole = wrap(id, correlates, body);
             match self.outbound.try_send_to(peer, &mut Some(whole), true) {
-                Ok(()) => {}
+                Ok(()) => full = 0,
                 Err(Refused::Closed) => return,
+                Err(Refused::Full) => {
+                    full += 1;
+                    if full >= state.turns.len() {
+                        state.stuck = true;
+                        return;
+                    }
+                    continue;
+                }
                 // It left a moment ago; its detach is on the way.
-                Err(_) => {
+                Err(Refused::NoRoute) => {
                     state.turns.retain(|&turn| turn != peer);
                     continue;
                 }
@@ -413,6 +431,8 @@ impl Req {
     pub(crate) fn from_options(mut options: Options) -> Result<Req, OptionError> {
         // A request is put into bytes for the peer that gets it, so it waits here and not in a peer's queue.
         options.queue_before_connect = false;
+        // A request that was dropped would leave its caller waiting for a reply that nobody owes.
+        options.on_full = Some(OnFull::Block);
         let mut calls = None;
         let socket = Socket::assemble(SocketType::Req, options, |options, outbound, inbox, _| {
             let pattern = Arc::new(Calls::new(options, outbound.clone(), inbox));

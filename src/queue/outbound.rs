@@ -220,8 +220,13 @@ impl Outbound {
         if state.peers.get(key).is_none_or(|peer| peer.waiting() == 0) {
             return Poll::Ready(());
         }
-        state.progress.push(cx.waker().clone());
+        state.watch_progress(cx);
         Poll::Pending
+    }
+
+    /// Wakes the caller when something was written, read in this process, or dropped.
+    pub(crate) fn watch_progress(&self, cx: &Context<'_>) {
+        self.lock().watch_progress(cx);
     }
 
     /// Queues control frames for one peer; they are not subject to any mark.
@@ -349,6 +354,7 @@ impl Credit for Outbound {
             peer.messages += messages as u64;
             peer.bytes += bytes as u64;
             state.settle(key, &mut after);
+            state.progressed(&mut after);
         }
         self.perform(&mut after);
     }
