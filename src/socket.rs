@@ -1,6 +1,10 @@
 //! What all socket types share: [`Socket`] — bind, connect, peers come and go, statistics, close and linger.
 //!
-//! It owns the ends (listeners and diallers) and the socket's life. It never looks inside a message.
+//! It owns the ends (listeners and diallers) and the socket's life. It never looks inside a message. Its end
+//! is in `closing`, what it tells about itself in `stats`. Next: `engine`.
+
+mod closing;
+mod stats;
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +12,17 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::closing::{leave, wait_at_most};
+pub use self::stats::{PeerInfo, Report, Stats};
 use crate::endpoint::{Address, Endpoint, IntoEndpoint};
 use crate::engine::accept::listen;
 use crate::engine::dial::{Dial, dial};
 use crate::engine::events::{Events, Monitor};
 use crate::engine::inproc::{self, Namespace};
 use crate::engine::pattern::Pattern;
-use crate::engine::shared::{Channel, Entry, Life, Shared, Via};
+use crate::engine::shared::{Entry, Life, Shared, Via};
 use crate::error::{BindError, ConnectError, DetachError, OptionError, WaitError};
-use crate::event::{DropReason, Drops, Event, Reason};
+use crate::event::{DropReason, Event, Reason};
 use crate::message::Frame;
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
@@ -46,74 +52,6 @@ impl End {
     fn is_bound(&self) -> bool {
         matches!(self, End::Listener { .. } | End::InprocBound { .. })
     }
-}
-
-/// What [`Socket::close`] did with the messages that waited when it was called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// Messages handed to the operating system meanwhile.
-    pub sent: u64,
-    /// Messages discarded because linger was over; counted as `Linger`.
-    pub dropped: u64,
-    /// Messages that are safe in a spool.
-    pub kept: u64,
-}
-
-/// One peer of a socket, with its counters, at the moment of the call.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PeerInfo {
-    /// Its routing id here.
-    pub id: Frame,
-    /// Its address (accepted) or the endpoint (connected).
-    pub address: String,
-    /// Its announced type; `None` before the handshake or when it announced none.
-    pub socket_type: Option<SocketType>,
-    /// Whether its handshake is done and its connection alive.
-    pub connected: bool,
-    /// Messages accepted for it and not yet with the operating system.
-    pub queued: usize,
-    /// Bound of `queued`; 0 is unlimited.
-    pub send_hwm: usize,
-    /// Messages received from it and not yet read (reported in batches of half the mark).
-    pub unread: usize,
-    /// Bound of `unread`; 0 is unlimited.
-    pub recv_hwm: usize,
-    /// Messages handed to the operating system.
-    pub messages_sent: u64,
-    /// Their bytes on the wire.
-    pub bytes_sent: u64,
-    /// Messages received.
-    pub messages_received: u64,
-    /// Their bytes on the wire.
-    pub bytes_received: u64,
-    /// Messages dropped, by reason.
-    pub drops: Drops,
-    /// Connections after the first one.
-    pub reconnects: u64,
-    /// Topics it subscribes to.
-    pub subscriptions: usize,
-    /// The last heartbeat's round trip, once there was one.
-    pub round_trip: Option<Duration>,
-}
-
-/// Counters of a socket at the moment of the call: its present peers, and totals that include those that left.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Stats {
-    /// The present peers.
-    pub peers: Vec<PeerInfo>,
-    /// Messages handed to the operating system or to another socket of this process.
-    pub messages_sent: u64,
-    /// Their bytes.
-    pub bytes_sent: u64,
-    /// Messages received.
-    pub messages_received: u64,
-    /// Their bytes.
-    pub bytes_received: u64,
-    /// Messages dropped, by reason.
-    pub drops: Drops,
 }
 
 /// What every socket can do, whatever its type: the types deref to it.
@@ -375,78 +313,6 @@ impl Socket {
         self.core.ends().iter().map(|end| end.endpoint().clone()).collect()
     }
 
-    /// The socket's peers, connected or expected, with their counters.
-    pub fn peers(&self) -> Vec<PeerInfo> {
-        let shared = self.shared();
-        let rows: Vec<(PeerKey, PeerKey, PeerInfo)> = shared
-            .table()
-            .iter()
-            .map(|(&key, entry)| {
-                let info = PeerInfo {
-                    id: entry.id.clone(),
-                    address: entry.name.to_string(),
-                    socket_type: entry.socket_type,
-                    connected: entry.connected,
-                    queued: 0,
-                    send_hwm: 0,
-                    unread: 0,
-                    recv_hwm: shared.inbox.hwm(),
-                    messages_sent: 0,
-                    bytes_sent: 0,
-                    messages_received: 0,
-                    bytes_received: 0,
-                    drops: Drops::default(),
-                    reconnects: entry.connections.saturating_sub(1),
-                    subscriptions: entry.subscriptions,
-                    round_trip: entry.round_trip,
-                };
-                (key, entry.lane, info)
-            })
-            .collect();
-        rows.into_iter().map(|(key, lane, info)| self.with_counters(key, lane, info)).collect()
-    }
-
-    fn with_counters(&self, key: PeerKey, lane: PeerKey, mut info: PeerInfo) -> PeerInfo {
-        if let Some(sent) = self.shared().outbound.sent(key) {
-            info.queued = sent.queued;
-            info.send_hwm = sent.hwm;
-            info.messages_sent = sent.messages;
-            info.bytes_sent = sent.bytes;
-            info.drops.merge(&sent.drops);
-        }
-        if let Some(received) = self.shared().inbox.received(lane) {
-            info.unread = received.unread;
-            info.messages_received = received.messages;
-            info.bytes_received = received.bytes;
-            info.drops.merge(&received.drops);
-        }
-        info
-    }
-
-    /// The socket's counters.
-    pub fn stats(&self) -> Stats {
-        let peers = self.peers();
-        let (sent, received) = (self.shared().outbound.past(), self.shared().inbox.past());
-        let mut stats = Stats {
-            messages_sent: sent.messages,
-            bytes_sent: sent.bytes,
-            messages_received: received.messages,
-            bytes_received: received.bytes,
-            drops: sent.drops,
-            peers: Vec::new(),
-        };
-        stats.drops.merge(&received.drops);
-        for peer in &peers {
-            stats.messages_sent += peer.messages_sent;
-            stats.bytes_sent += peer.bytes_sent;
-            stats.messages_received += peer.messages_received;
-            stats.bytes_received += peer.bytes_received;
-            stats.drops.merge(&peer.drops);
-        }
-        stats.peers = peers;
-        stats
-    }
-
     /// Watches the socket: every event from now on.
     pub fn monitor(&self) -> Monitor {
         self.shared().events.watch()
@@ -505,16 +371,6 @@ impl std::fmt::Debug for Socket {
     }
 }
 
-/// Waits for `work`, for `limit` at the most.
-async fn wait_at_most(limit: Option<Duration>, work: impl Future<Output = ()>) {
-    match limit {
-        Some(limit) => {
-            let _ = tokio::time::timeout(limit, work).await;
-        }
-        None => work.await,
-    }
-}
-
 impl Core {
     fn ends(&self) -> MutexGuard<'_, Vec<End>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
@@ -544,124 +400,4 @@ impl Core {
         let at = ends.iter().position(|end| end.is_bound() == bound && *end.endpoint() == endpoint);
         at.map(|at| ends.remove(at)).ok_or_else(|| DetachError::NotFound(endpoint.to_string()))
     }
-
-    /// Ends every peer's connection and every inproc joint.
-    fn end_all(&self) {
-        let keys: Vec<PeerKey> = self.shared.table().keys().copied().collect();
-        for key in keys {
-            self.shared.outbound.kick(key, Reason::Local);
-        }
-    }
-
-    /// Begins to close, once. Gives the place where the report will be; None when there was nothing to close.
-    fn start_close(&self, linger: Option<Duration>) -> Option<watch::Receiver<Option<Report>>> {
-        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(report) = &*closing {
-            return Some(report.clone());
-        }
-        let (done, report) = watch::channel(None);
-        *closing = Some(report.clone());
-        drop(closing);
-        let shared = self.shared.clone();
-        shared.life.send_replace(Life::Draining);
-        shared.outbound.close();
-        let linger = linger.or(shared.options.linger);
-        let waiting = shared.outbound.waiting() as u64;
-        let parked = self.close_inproc(linger);
-        shared.inbox.close();
-        shared.changed.notify_waiters();
-        match shared.runtime() {
-            Some(runtime) => {
-                let runtime = runtime.clone();
-                let namespace = self.namespace.clone();
-                runtime.spawn(async move {
-                    let part = |shared: &Arc<Shared>| {
-                        parked.iter().for_each(|(name, key)| leave(&namespace, shared, *key, name));
-                    };
-                    let dropped = wind_down(shared, linger, part).await;
-                    let _ = done.send(Some(Report { sent: waiting.saturating_sub(dropped), dropped, kept: 0 }));
-                });
-            }
-            None => {
-                shared.life.send_replace(Life::Over);
-                shared.events.close();
-                let _ = done.send(Some(Report::default()));
-            }
-        }
-        Some(report)
-    }
-
-    /// Inproc ends need no draining: their messages are with the other side already. Gives those for which
-    /// messages wait because nobody is bound there yet.
-    fn close_inproc(&self, linger: Option<Duration>) -> Vec<(String, PeerKey)> {
-        let ends = std::mem::take(&mut *self.ends());
-        let (mut kept, mut parked) = (Vec::new(), Vec::new());
-        for end in ends {
-            match end {
-                End::InprocBound { name, serial, .. } => {
-                    self.namespace.unbind(&name, &self.shared);
-                    let via = Via::Listener(serial);
-                    let keys: Vec<PeerKey> = {
-                        let table = self.shared.table();
-                        table.iter().filter(|(_, entry)| entry.via == via).map(|(key, _)| *key).collect()
-                    };
-                    for key in keys {
-                        leave(&self.namespace, &self.shared, key, &name);
-                        self.shared.dismiss(key, &Reason::Local, false);
-                    }
-                }
-                End::InprocConnected { name, key, .. }
-                    if linger != Some(Duration::ZERO) && self.shared.outbound.waits_for(key) =>
-                {
-                    parked.push((name, key));
-                }
-                End::InprocConnected { name, key, .. } => {
-                    leave(&self.namespace, &self.shared, key, &name);
-                    if !self.shared.outbound.waits_for(key) {
-                        self.shared.dismiss(key, &Reason::Local, false);
-                    }
-                }
-                other => kept.push(other),
-            }
-        }
-        *self.ends() = kept;
-        parked
-    }
-}
-
-/// Tells the other side of an inproc peer, if there is one, that this one is over.
-fn leave(namespace: &Arc<Namespace>, shared: &Arc<Shared>, key: PeerKey, name: &str) {
-    namespace.forget(name, shared, key);
-    let other = match shared.table().get(&key).map(|entry| entry.channel.clone()) {
-        Some(Channel::Direct(other, theirs)) => (other, theirs),
-        _ => return,
-    };
-    inproc::part(namespace, name, &other);
-}
-
-/// Drains for `linger` (None: as long as it takes), then ends everything.
-/// `part` leaves the inproc names that still had to be waited for. Returns how many messages were discarded.
-async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(&Arc<Shared>)) -> u64 {
-    if linger != Some(Duration::ZERO) {
-        shared.outbound.write_ready();
-        let drained = poll_fn(|cx| shared.outbound.poll_drained(cx, false));
-        let over = shared.reached(Life::Over);
-        wait_at_most(linger, crate::engine::either(drained, over)).await;
-    }
-    part(&shared);
-    shared.life.send_replace(Life::Over);
-    let keys: Vec<PeerKey> = shared.table().keys().copied().collect();
-    for &key in &keys {
-        shared.outbound.kick(key, Reason::Local);
-    }
-    // Tasks end by themselves; the limit is for a peer that keeps its side open.
-    let _ = tokio::time::timeout(Duration::from_secs(2), shared.join_tasks()).await;
-    shared.abort_tasks();
-    let left: Vec<PeerKey> = shared.table().keys().copied().collect();
-    for key in left {
-        shared.forget(key, DropReason::Linger);
-    }
-    shared.events.close();
-    // Every peer is gone by now, so all that was discarded is in the total.
-    shared.outbound.past().drops.get(DropReason::Linger)
 }

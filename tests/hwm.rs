@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::future::IntoFuture;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -439,4 +440,22 @@ async fn p04_a_mandatory_router_waits_for_one_peer_only() {
         };
         tokio::join!(async { assert!(waiting.await.is_ok()) }, reader);
     }
+}
+
+#[tokio::test]
+async fn a_request_that_finds_its_server_at_the_byte_mark_goes_out_later() {
+    let mut rep = Rep::builder().recv_hwm_bytes(1).bind(place("inproc")).await.expect("bind");
+    // The peers' marks add up to two bytes, so that one request fills the server's queue.
+    let req = Req::builder().send_hwm_bytes(1).connect(rep.local_endpoint()).expect("connect");
+    req.wait_for_peers(1).await.expect("connected");
+    let serve = async {
+        for expected in ["first", "second"] {
+            let request = rep.recv().await.expect("a request");
+            assert_eq!(request.message()[0].to_str(), Ok(expected));
+            request.reply("done").await.expect("replied");
+        }
+    };
+    let (first, second) = (req.request("first").into_future(), req.request("second").into_future());
+    let (first, second, ()) = tokio::join!(first, second, serve);
+    assert!(first.is_ok() && second.is_ok());
 }

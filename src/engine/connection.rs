@@ -158,6 +158,9 @@ pub(crate) struct Connection<'a> {
     eof: bool,
     /// Our last write was refused: the kernel is full.
     blocked: bool,
+    /// A write failed: the peer takes nothing any more. What it sent before is still read, and reading comes to
+    /// an end by itself.
+    hung_up: Option<Reason>,
     /// Messages were written when the peer's last byte came.
     sent_at_receive: u64,
     heartbeat: Heartbeat,
@@ -200,6 +203,7 @@ impl<'a> Connection<'a> {
             paused: false,
             eof: false,
             blocked: false,
+            hung_up: None,
             sent_at_receive: 0,
             heartbeat: Heartbeat::new(&shared.options.heartbeat, peer.version, now),
             timer: None,
@@ -235,10 +239,16 @@ impl<'a> Connection<'a> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
         loop {
+            if self.hung_up.is_some() {
+                return self.poll_orders(cx);
+            }
             if self.blocked {
                 match self.write.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => self.blocked = false,
-                    Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
+                    Poll::Ready(Err(error)) => {
+                        self.hang_up(cx, &error);
+                        continue;
+                    }
                     Poll::Pending => return self.poll_orders(cx),
                 }
             }
@@ -258,7 +268,7 @@ impl<'a> Connection<'a> {
                     self.blocked = true;
                     self.shared.outbound.finish(&lease, 0, true);
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        return Err(stream_reason(&error));
+                        self.hang_up(cx, &error);
                     }
                 }
             }
@@ -266,6 +276,12 @@ impl<'a> Connection<'a> {
                 return Ok(());
             }
         }
+    }
+
+    fn hang_up(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        self.hung_up = Some(stream_reason(error));
+        // Reading had its turn before this; it is to see the end now.
+        cx.waker().wake_by_ref();
     }
 
     /// While the kernel is full there is nothing to lease, but the order to end may come.
@@ -277,19 +293,21 @@ impl<'a> Connection<'a> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        let mut received = false;
         loop {
             self.decode(cx, turn)?;
             if self.paused || turn.is_over() {
                 return Ok(());
             }
             if self.eof {
-                return Err(Reason::PeerClosed);
+                return Err(self.hung_up.take().unwrap_or(Reason::PeerClosed));
             }
             self.make_room();
             let asked = self.input.capacity() - self.input.len();
             match self.read.poll_read(cx, &mut self.input) {
                 Poll::Ready(Ok(0)) => self.eof = true,
                 Poll::Ready(Ok(read)) => {
+                    received = true;
                     self.heartbeat.handle_received(Instant::now());
                     if self.heartbeat.poll_timeout().is_some() {
                         self.sent_at_receive = self.sent();
@@ -297,9 +315,13 @@ impl<'a> Connection<'a> {
                     turn.bytes = turn.bytes.saturating_sub(read);
                     self.adapt(read, asked);
                 }
-                Poll::Ready(Err(error)) => return Err(stream_reason(&error)),
+                Poll::Ready(Err(error)) => {
+                    return Err(self.hung_up.take().unwrap_or_else(|| stream_reason(&error)));
+                }
                 Poll::Pending => {
-                    self.let_go(false);
+                    if self.timer.is_none() || (!received && self.chunk == READ_MIN) {
+                        self.let_go();
+                    }
                     return Ok(());
                 }
             }
@@ -328,12 +350,14 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// An idle connection holds no buffer. After a burst it keeps them until its heartbeat finds it idle.
-    fn let_go(&mut self, at_once: bool) {
-        if self.input.is_empty() && (at_once || self.chunk == READ_MIN || self.timer.is_none()) {
+    /// An idle connection holds no buffer. A busy one keeps them until its heartbeat finds it idle, since
+    /// taking them anew costs more than a small message; without a heartbeat it gives them back each time.
+    fn let_go(&mut self) {
+        if self.input.is_empty() {
             self.input = BytesMut::new();
             self.spent = Vec::new();
             self.chunk = READ_MIN;
+            self.shared.outbound.release_idle(self.key);
         }
     }
 
@@ -456,7 +480,7 @@ impl<'a> Connection<'a> {
             if timer.as_mut().poll(cx).is_pending() {
                 return Ok(());
             }
-            self.let_go(true);
+            self.let_go();
             let paused = Paused {
                 reading: self.paused,
                 writing: self.blocked || self.shared.outbound.is_blocked(self.key),

@@ -193,6 +193,7 @@ impl Publisher {
             wants.charged = wants.charged.saturating_sub(topic.len() + TOPIC_CHARGE);
         }
         state.share_class(key, &self.outbound);
+        self.outbound.look_again();
         News { changed: true, report: last || self.verboser }
     }
 }
@@ -329,6 +330,7 @@ impl Pattern for Publisher {
 
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>> {
         let unused = self.lock().forget(key, &self.outbound);
+        self.outbound.look_again();
         if self.upstream { unused } else { Vec::new() }
     }
 

@@ -4,9 +4,10 @@
 //! their way to it; a ROUTER may count frames, so it gets libzmq's default bytes and one request at a time.
 //! There is no task in between: whoever waits for a reply reads for all ([`Calls::poll`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::error::{OptionError, RequestError, SendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
-use crate::options::{Options, SocketType};
+use crate::options::{OnFull, Options, SocketType};
 use crate::queue::PeerKey;
 use crate::queue::admission::Refused;
 use crate::queue::inbox::{Inbox, Origin};
@@ -58,14 +59,39 @@ struct Server {
     base: u64,
 }
 
+/// Ids are our own and in sequence: they need spreading, not defending.
+type ById = BuildHasherDefault<Spread>;
+
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // 2^64 divided by the golden ratio.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 struct State {
     servers: BTreeMap<PeerKey, Server>,
     turns: Vec<PeerKey>,
     turn: usize,
-    calls: BTreeMap<u32, Call>,
+    calls: HashMap<u32, Call, ById>,
     queue: VecDeque<u32>,
     next_id: u32,
     reader: Reader,
+    /// Requests wait although peers are free: their queues are at a mark.
+    stuck: bool,
     closed: bool,
 }
 
@@ -89,10 +115,11 @@ impl Calls {
             servers: BTreeMap::new(),
             turns: Vec::new(),
             turn: 0,
-            calls: BTreeMap::new(),
+            calls: HashMap::default(),
             queue: VecDeque::new(),
             next_id: seed(),
             reader: Reader::new(inbox.clone(), true),
+            stuck: false,
             closed: false,
         };
         Calls {
@@ -143,6 +170,11 @@ impl Calls {
                 call.waker = Some(cx.waker().clone());
             }
             self.read(&mut state, Some(id), cx, &mut wakers);
+            if state.stuck {
+                // Watched before the look, so that no room comes unseen between the two.
+                self.outbound.watch_progress(cx);
+                self.pump(&mut state);
+            }
             match state.calls.get(&id).map(|call| &call.stage) {
                 Some(Stage::Done(_)) | None => {
                     let call = state.calls.remove(&id);
@@ -241,6 +273,8 @@ impl Calls {
 
     /// Hands queued requests to peers that can take one, in turn.
     fn pump(&self, state: &mut State) {
+        state.stuck = false;
+        let mut full = 0;
         while let Some(&id) = state.queue.front() {
             let Some(body) = state.calls.get(&id).map(|call| call.body.clone()) else {
                 state.queue.pop_front();
@@ -249,10 +283,18 @@ impl Calls {
             let Some((peer, correlates)) = self.next_server(state) else { return };
             let whole = wrap(id, correlates, body);
             match self.outbound.try_send_to(peer, &mut Some(whole), true) {
-                Ok(()) => {}
+                Ok(()) => full = 0,
                 Err(Refused::Closed) => return,
+                Err(Refused::Full) => {
+                    full += 1;
+                    if full >= state.turns.len() {
+                        state.stuck = true;
+                        return;
+                    }
+                    continue;
+                }
                 // It left a moment ago; its detach is on the way.
-                Err(_) => {
+                Err(Refused::NoRoute) => {
                     state.turns.retain(|&turn| turn != peer);
                     continue;
                 }
@@ -389,6 +431,8 @@ impl Req {
     pub(crate) fn from_options(mut options: Options) -> Result<Req, OptionError> {
         // A request is put into bytes for the peer that gets it, so it waits here and not in a peer's queue.
         options.queue_before_connect = false;
+        // A request that was dropped would leave its caller waiting for a reply that nobody owes.
+        options.on_full = Some(OnFull::Block);
         let mut calls = None;
         let socket = Socket::assemble(SocketType::Req, options, |options, outbound, inbox, _| {
             let pattern = Arc::new(Calls::new(options, outbound.clone(), inbox));

@@ -62,7 +62,7 @@ impl Outbound {
     pub(crate) fn drop_class(&self, class: usize) {
         let mut state = self.lock();
         state.seal(class);
-        state.fanout.dirty.retain(|&dirty| dirty != class);
+        // It stays listed as dirty: that is what makes the flusher look at those who were members.
         if let Some(slot) = state.fanout.classes.get_mut(class) {
             *slot = None;
         }
@@ -83,6 +83,18 @@ impl Outbound {
             after.wake = state.fanout.flusher.take();
         }
         self.perform(&mut after);
+    }
+
+    /// Somebody wants less than before: whoever waits for room at every match may have waited for that one only.
+    pub(crate) fn look_again(&self) {
+        let again = {
+            let mut state = self.lock();
+            if state.waiters.is_empty() {
+                return;
+            }
+            state.waiters.again(|target| target == Target::All)
+        };
+        again.into_iter().for_each(Waker::wake);
     }
 
     /// Publishes to these classes (each named once), following the socket's choice for full members. What is
@@ -439,5 +451,37 @@ impl State {
                 after.leases().extend(peer.lease(key));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::peers::Witness;
+
+    struct Nobody;
+
+    impl Witness for Nobody {
+        fn high_water(&self, _: &str, _: bool) {}
+        fn dropped(&self, _: &str, _: DropReason, _: u64) {}
+    }
+
+    #[test]
+    fn the_flusher_sees_what_a_dissolved_class_held() {
+        let limits =
+            Limits { hwm: 0, hwm_bytes: 0, on_full: OnFull::DropNewest, flush: FlushPolicy::Auto, conflate: false };
+        let outbound = Outbound::new(limits, Arc::new(Nobody));
+        let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+        let (old, new) = (outbound.new_class(), outbound.new_class());
+        outbound.join_class(key, Some(old));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(outbound.poll_flusher(&mut cx).is_pending());
+        let Ok(publication) = outbound.try_publish(&[old], &Message::from("m")) else { panic!("there is room") };
+        outbound.settle_publication(publication);
+        outbound.join_class(key, Some(new));
+        outbound.drop_class(old);
+        assert_eq!(outbound.poll_flusher(&mut cx), Poll::Ready(true));
     }
 }

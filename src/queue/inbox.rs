@@ -37,6 +37,16 @@ pub(crate) enum Item {
     Origin(Arc<Origin>),
 }
 
+impl Item {
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Item::Wire { bytes, .. } => bytes.len(),
+            Item::Value(message) => message.size(),
+            Item::Origin(_) => 0,
+        }
+    }
+}
+
 /// Counters of one lane, as statistics show them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Received {
@@ -60,6 +70,8 @@ struct Lane {
     messages: u64,
     bytes: u64,
     drops: Drops,
+    /// Conflating: messages (and bytes) that were replaced, whose sender does not know yet.
+    replaced: (usize, usize),
 }
 
 #[derive(Default)]
@@ -124,6 +136,7 @@ impl Inbox {
             messages: 0,
             bytes: 0,
             drops: Drops::default(),
+            replaced: (0, 0),
         })
     }
 
@@ -201,7 +214,8 @@ impl Inbox {
     pub(crate) fn poll_allowance(&self, lane: PeerKey, cx: &mut Context<'_>) -> Poll<(usize, usize)> {
         let mut state = self.lock();
         let Some(entry) = state.lanes.get_mut(lane) else { return Poll::Ready((usize::MAX, usize::MAX)) };
-        let messages = if self.hwm == 0 { usize::MAX } else { self.hwm.saturating_sub(entry.unread) };
+        let unlimited = self.hwm == 0 || self.conflate;
+        let messages = if unlimited { usize::MAX } else { self.hwm.saturating_sub(entry.unread) };
         let bytes = match self.hwm_bytes {
             0 => usize::MAX,
             // An empty lane always takes one message.
@@ -251,8 +265,12 @@ impl Inbox {
     /// As [`Inbox::deliver`], in place of what the lane has.
     #[cold]
     fn replace(&self, state: &mut State, lane: PeerKey, item: Item, messages: usize, bytes: usize) -> Option<Waker> {
-        let before = state.arrivals.len();
-        state.arrivals.retain(|(other, item)| *other != lane || matches!(item, Item::Origin(_)));
+        let (before, mut dropped) = (state.arrivals.len(), 0);
+        state.arrivals.retain(|(other, item)| {
+            let old = *other == lane && !matches!(item, Item::Origin(_));
+            dropped += if old { item.size() } else { 0 };
+            !old
+        });
         let taken = before - state.arrivals.len();
         let replaced = taken + messages - 1;
         let item = match item {
@@ -265,6 +283,7 @@ impl Inbox {
         entry.messages += messages as u64;
         entry.bytes += bytes as u64;
         entry.drops.add(DropReason::HwmReached, replaced as u64);
+        entry.replaced = (entry.replaced.0 + replaced, entry.replaced.1 + dropped);
         state.arrivals.push_back((lane, item));
         self.arrived.store(true, Ordering::Release);
         state.waker.take()
@@ -389,8 +408,10 @@ impl State {
         if room {
             wake.extend(lane.paused.take());
         }
+        let replaced = std::mem::take(&mut lane.replaced);
         if let Some(credit) = &lane.credit {
-            credits.push((credit.clone(), read));
+            let (messages, bytes) = (read.messages + replaced.0, read.bytes + replaced.1);
+            credits.push((credit.clone(), Read { messages, bytes, ..read }));
         }
         if lane.ended && lane.unread == 0 {
             self.remove(read.lane);

@@ -93,7 +93,6 @@ impl Outbound {
                 }
             }
             peer.road = Road::Direct { inbox, lane, parked: false };
-            peer.kick = None;
             (peer.hwm, peer.hwm_bytes) = marks;
             peer.open = true;
             state.settle(key, &mut after);
@@ -177,6 +176,13 @@ impl Outbound {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// An order to end that came between two connections concerns neither.
+    pub(crate) fn pardon(&self, key: PeerKey) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.kick = None;
+        }
+    }
+
     /// Asks the peer's connection to end with `reason`.
     pub(crate) fn kick(&self, key: PeerKey, reason: Reason) {
         let waker = {
@@ -198,6 +204,9 @@ impl Outbound {
         }
         state.revoke(|other| other == key);
         state.rejoin(key);
+        let again = state.waiters.again(|target| target == Target::All || target == Target::Peer(key));
+        drop(state);
+        again.into_iter().for_each(Waker::wake);
     }
 
     /// Whether messages wait for this peer.
@@ -211,8 +220,13 @@ impl Outbound {
         if state.peers.get(key).is_none_or(|peer| peer.waiting() == 0) {
             return Poll::Ready(());
         }
-        state.progress.push(cx.waker().clone());
+        state.watch_progress(cx);
         Poll::Pending
+    }
+
+    /// Wakes the caller when something was written, read in this process, or dropped.
+    pub(crate) fn watch_progress(&self, cx: &Context<'_>) {
+        self.lock().watch_progress(cx);
     }
 
     /// Queues control frames for one peer; they are not subject to any mark.
@@ -340,6 +354,7 @@ impl Credit for Outbound {
             peer.messages += messages as u64;
             peer.bytes += bytes as u64;
             state.settle(key, &mut after);
+            state.progressed(&mut after);
         }
         self.perform(&mut after);
     }

@@ -183,6 +183,9 @@ impl Reader {
             lane.in_turn = !empty;
             if empty {
                 self.turns.pop_front();
+            } else {
+                // At a small mark every message is reported: the turn has to go on all the same.
+                self.turns.rotate_left(1);
             }
             self.exchange(None);
         } else if self.turns.len() > 1 {
