@@ -181,9 +181,14 @@ impl Shared {
         let key = match known {
             Some(key) => key,
             None => {
+                // Many may have been in their handshake when they were let that far: the lock makes the limit exact.
+                let mut table = self.table();
+                if let Some(reason) = arrival.limit.and_then(|limit| self.crowded(table.len(), limit)) {
+                    return Err(reason);
+                }
                 let key = self.outbound.add(arrival.name.clone(), Road::Wire(None), false, None);
                 let lane = self.inbox.open_lane(None);
-                self.table().insert(key, Entry::new(lane, arrival.name.clone(), arrival.via));
+                table.insert(key, Entry::new(lane, arrival.name.clone(), arrival.via));
                 key
             }
         };
@@ -192,6 +197,7 @@ impl Shared {
             key,
             identity: arrival.peer.identity.as_ref(),
             chosen: arrival.chosen,
+            user: arrival.peer.user.as_deref(),
             socket_type: arrival.peer.socket_type,
         };
         match self.introduce(&newcomer) {
@@ -210,6 +216,16 @@ impl Shared {
                 Err(reason)
             }
         }
+    }
+
+    /// Why one more than these peers would be too many; `limit` is the listener's.
+    pub(crate) fn crowded(&self, peers: usize, limit: usize) -> Option<Reason> {
+        if peers >= limit {
+            return Some(Reason::LimitExceeded { which: "max_connections", limit: limit as u64 });
+        }
+        let (memory, worst) = (self.options.max_memory, self.options.worst_case_bytes_per_peer());
+        let over = memory != 0 && (peers as u64 + 1).saturating_mul(worst) > memory;
+        over.then_some(Reason::LimitExceeded { which: "max_memory", limit: memory })
     }
 
     /// Asks the pattern, and on its consent fills in the table and tells the receiver who will speak.
@@ -371,6 +387,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) via: Via,
     pub(crate) peer: &'a Established,
     pub(crate) chosen: Option<&'a Frame>,
+    /// How many peers there may be; not for those that we connect to.
+    pub(crate) limit: Option<usize>,
 }
 
 impl Entry {
