@@ -2,7 +2,7 @@
 //! pattern, the news — and how a peer is let in and seen off.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -24,6 +24,24 @@ use crate::queue::{Link, PeerKey};
 use crate::wire::Version;
 use crate::wire::command;
 use crate::wire::session::Established;
+
+/// Tells the socket when one of its tasks is dropped before its end: only the runtime's end does that.
+struct Unfinished(Option<Weak<Shared>>);
+
+impl Unfinished {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let shared = self.0.take().and_then(|shared| shared.upgrade());
+        if let Some(shared) = shared.filter(|_| !std::thread::panicking()) {
+            shared.lose_runtime();
+        }
+    }
+}
 
 /// How far a socket's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,11 +163,42 @@ impl Shared {
     }
 
     /// Starts a task that ends with the socket.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let Some(runtime) = self.runtime.get() else { return };
+        let mut work = Box::pin(task);
+        let mut unfinished = Unfinished(Some(Arc::downgrade(self)));
+        let watched = poll_fn(move |cx| {
+            let poll = work.as_mut().poll(cx);
+            if poll.is_ready() {
+                unfinished.disarm();
+            }
+            poll
+        });
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(task, runtime);
+        tasks.spawn_on(watched, runtime);
+    }
+
+    /// The runtime has ended before the socket: nobody is left to carry anything, so every wait ends, what waits
+    /// is counted, and peers in this process hear of it. Must not take the lock of `tasks`.
+    fn lose_runtime(&self) {
+        if self.life.send_replace(Life::Over) == Life::Over {
+            return;
+        }
+        self.outbound.close();
+        self.inbox.close();
+        let peers: Vec<(PeerKey, Channel)> =
+            self.table().iter().map(|(&key, entry)| (key, entry.channel.clone())).collect();
+        for (key, channel) in peers {
+            if let Channel::Direct(other, theirs) = channel
+                && let Some(other) = other.upgrade()
+            {
+                other.outbound.kick(theirs, Reason::PeerClosed);
+            }
+            self.forget(key, DropReason::Linger);
+        }
+        self.changed.notify_waiters();
+        self.events.close();
     }
 
     /// Stops all tasks that still run.
