@@ -354,7 +354,11 @@ impl Socket {
     pub async fn close(&self) -> Report {
         let Some(mut report) = self.core.start_close(None) else { return Report::default() };
         let done = report.wait_for(Option::is_some).await;
-        done.ok().and_then(|report| *report).unwrap_or_default()
+        // No report comes when the runtime is gone: then nothing was sent, and what waited was counted.
+        done.ok().and_then(|report| *report).unwrap_or_else(|| {
+            let dropped = self.shared().outbound.past().drops.get(DropReason::Linger);
+            Report { dropped, ..Report::default() }
+        })
     }
 
     /// Closes the socket at once: what waits is discarded (and counted as `Linger`).

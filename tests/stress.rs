@@ -211,3 +211,36 @@ async fn p10_no_publication_stays_behind_when_sets_change() {
     }
     changing.abort();
 }
+
+#[test]
+fn p10_every_wait_ends_when_the_runtime_is_dropped() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for endpoint in ["tcp://127.0.0.1:0".to_owned(), inproc("runtime")] {
+        let (first, second) = (runtime(), runtime());
+        let (push, mut pull, req, mut monitor) = first.block_on(async {
+            let pull = Pull::builder().recv_hwm(1).bind(&*endpoint).await.unwrap();
+            let push = Push::builder().send_hwm(10).connect(pull.local_endpoint()).unwrap();
+            soon(push.wait_for_peers(1)).await.unwrap();
+            while push.send_timeout(vec![0; 1 << 20], Duration::from_millis(100)).await.is_ok() {}
+            // Nobody answers there.
+            let req = Req::connect(inproc("nobody")).unwrap();
+            let monitor = push.monitor();
+            (push, pull, req, monitor)
+        });
+        let waiting = push.peers()[0].queued as u64;
+        let (send, ask) = (push.clone(), req.clone());
+        let sending = second.spawn(async move { send.send("x").await.is_err() });
+        let asking = second.spawn(async move { ask.request("x").await.is_err() });
+        first.shutdown_background();
+        second.block_on(async {
+            assert!(soon(sending).await.unwrap(), "{endpoint}");
+            assert!(soon(asking).await.unwrap());
+            soon(async { while pull.recv().await.is_ok() {} }).await;
+            soon(async { while monitor.recv().await.is_some() {} }).await;
+            let report = soon(push.close()).await;
+            if endpoint.starts_with("tcp") {
+                assert!(waiting > 0 && report.dropped > 0 && report.dropped <= waiting, "{report:?} of {waiting}");
+            }
+        });
+    }
+}

@@ -97,15 +97,9 @@ struct Door {
 }
 
 fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
-    let limit = door.limit;
-    if shared.table().len() >= limit {
-        let reason = Reason::LimitExceeded { which: "max_connections", limit: limit as u64 };
+    let crowded = shared.crowded(shared.table().len(), door.limit);
+    if let Some(reason) = crowded {
         refused(shared, &name, (Phase::Accept, reason));
-        return;
-    }
-    let (memory, worst) = (shared.options.max_memory, shared.options.worst_case_bytes_per_peer());
-    if memory != 0 && (shared.table().len() as u64 + 1).saturating_mul(worst) > memory {
-        refused(shared, &name, (Phase::Accept, Reason::LimitExceeded { which: "max_memory", limit: memory }));
         return;
     }
     let max_pending = shared.options.limits.max_pending_handshakes;
@@ -126,7 +120,8 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
         door.pending.leave(&ticket);
         match outcome {
             Ok((peer, input)) => {
-                let arrival = Arrival { name: &name, via: Via::Listener(door.serial), peer: &peer, chosen: None };
+                let via = Via::Listener(door.serial);
+                let arrival = Arrival { name: &name, via, peer: &peer, chosen: None, limit: Some(door.limit) };
                 let (mut read, write) = stream.into_split();
                 let write = Arc::new(write);
                 match task.admit(None, arrival, write.clone()) {

@@ -136,7 +136,7 @@ async fn connect_once(dial: &Dial) -> Reason {
             return reason;
         }
     };
-    let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref() };
+    let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref(), limit: None };
     let (mut read, write) = stream.into_split();
     let write = Arc::new(write);
     if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {

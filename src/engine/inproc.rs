@@ -242,10 +242,16 @@ fn introduce(dialler: &Arc<Shared>, binder: &Arc<Shared>, key: PeerKey, place: P
         usable.then(|| shared.options.identity.clone())
     };
     let (from_dialler, from_binder) = (identity(dialler), identity(binder));
-    let newcomer =
-        Newcomer { key: place, identity: from_dialler.as_ref(), chosen: None, socket_type: Some(dialler.kind) };
+    let newcomer = Newcomer {
+        key: place,
+        identity: from_dialler.as_ref(),
+        chosen: None,
+        user: None,
+        socket_type: Some(dialler.kind),
+    };
     binder.introduce(&newcomer)?;
-    let newcomer = Newcomer { key, identity: from_binder.as_ref(), chosen: None, socket_type: Some(binder.kind) };
+    let newcomer =
+        Newcomer { key, identity: from_binder.as_ref(), chosen: None, user: None, socket_type: Some(binder.kind) };
     dialler.introduce(&newcomer)?;
     for (one, mine, other, theirs) in [(dialler, key, binder, place), (binder, place, dialler, key)] {
         if let Some(entry) = one.table().get_mut(&mine) {

@@ -15,6 +15,8 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) identity: Option<&'a Frame>,
     /// The id that the user chose for this connection (`connect_routing_id`).
     pub(crate) chosen: Option<&'a Frame>,
+    /// Who it is, if the security mechanism says.
+    pub(crate) user: Option<&'a str>,
     pub(crate) socket_type: Option<SocketType>,
 }
 

@@ -2,7 +2,7 @@
 //! pattern, the news — and how a peer is let in and seen off.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -24,6 +24,24 @@ use crate::queue::{Link, PeerKey};
 use crate::wire::Version;
 use crate::wire::command;
 use crate::wire::session::Established;
+
+/// Tells the socket when one of its tasks is dropped before its end: only the runtime's end does that.
+struct Unfinished(Option<Weak<Shared>>);
+
+impl Unfinished {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let shared = self.0.take().and_then(|shared| shared.upgrade());
+        if let Some(shared) = shared.filter(|_| !std::thread::panicking()) {
+            shared.lose_runtime();
+        }
+    }
+}
 
 /// How far a socket's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,11 +163,42 @@ impl Shared {
     }
 
     /// Starts a task that ends with the socket.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let Some(runtime) = self.runtime.get() else { return };
+        let mut work = Box::pin(task);
+        let mut unfinished = Unfinished(Some(Arc::downgrade(self)));
+        let watched = poll_fn(move |cx| {
+            let poll = work.as_mut().poll(cx);
+            if poll.is_ready() {
+                unfinished.disarm();
+            }
+            poll
+        });
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(task, runtime);
+        tasks.spawn_on(watched, runtime);
+    }
+
+    /// The runtime has ended before the socket: nobody is left to carry anything, so every wait ends, what waits
+    /// is counted, and peers in this process hear of it. Must not take the lock of `tasks`.
+    fn lose_runtime(&self) {
+        if self.life.send_replace(Life::Over) == Life::Over {
+            return;
+        }
+        self.outbound.close();
+        self.inbox.close();
+        let peers: Vec<(PeerKey, Channel)> =
+            self.table().iter().map(|(&key, entry)| (key, entry.channel.clone())).collect();
+        for (key, channel) in peers {
+            if let Channel::Direct(other, theirs) = channel
+                && let Some(other) = other.upgrade()
+            {
+                other.outbound.kick(theirs, Reason::PeerClosed);
+            }
+            self.forget(key, DropReason::Linger);
+        }
+        self.changed.notify_waiters();
+        self.events.close();
     }
 
     /// Stops all tasks that still run.
@@ -181,9 +230,14 @@ impl Shared {
         let key = match known {
             Some(key) => key,
             None => {
+                // Many may have been in their handshake when they were let that far: the lock makes the limit exact.
+                let mut table = self.table();
+                if let Some(reason) = arrival.limit.and_then(|limit| self.crowded(table.len(), limit)) {
+                    return Err(reason);
+                }
                 let key = self.outbound.add(arrival.name.clone(), Road::Wire(None), false, None);
                 let lane = self.inbox.open_lane(None);
-                self.table().insert(key, Entry::new(lane, arrival.name.clone(), arrival.via));
+                table.insert(key, Entry::new(lane, arrival.name.clone(), arrival.via));
                 key
             }
         };
@@ -192,6 +246,7 @@ impl Shared {
             key,
             identity: arrival.peer.identity.as_ref(),
             chosen: arrival.chosen,
+            user: arrival.peer.user.as_deref(),
             socket_type: arrival.peer.socket_type,
         };
         match self.introduce(&newcomer) {
@@ -210,6 +265,16 @@ impl Shared {
                 Err(reason)
             }
         }
+    }
+
+    /// Why one more than these peers would be too many; `limit` is the listener's.
+    pub(crate) fn crowded(&self, peers: usize, limit: usize) -> Option<Reason> {
+        if peers >= limit {
+            return Some(Reason::LimitExceeded { which: "max_connections", limit: limit as u64 });
+        }
+        let (memory, worst) = (self.options.max_memory, self.options.worst_case_bytes_per_peer());
+        let over = memory != 0 && (peers as u64 + 1).saturating_mul(worst) > memory;
+        over.then_some(Reason::LimitExceeded { which: "max_memory", limit: memory })
     }
 
     /// Asks the pattern, and on its consent fills in the table and tells the receiver who will speak.
@@ -371,6 +436,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) via: Via,
     pub(crate) peer: &'a Established,
     pub(crate) chosen: Option<&'a Frame>,
+    /// How many peers there may be; not for those that we connect to.
+    pub(crate) limit: Option<usize>,
 }
 
 impl Entry {

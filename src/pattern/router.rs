@@ -86,12 +86,19 @@ pub(crate) struct Directory {
     outbound: Arc<Outbound>,
     handover: bool,
     ids: Ids,
-    known: Mutex<HashMap<Frame, PeerKey>>,
+    known: Mutex<HashMap<Frame, Holder>>,
     names: Mutex<HashMap<PeerKey, Frame>>,
 }
 
+/// The peer that has an id.
+struct Holder {
+    key: PeerKey,
+    /// As the security mechanism says: nobody else may take the id over.
+    user: Option<String>,
+}
+
 impl Directory {
-    fn known(&self) -> MutexGuard<'_, HashMap<Frame, PeerKey>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Frame, Holder>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,7 +108,7 @@ impl Directory {
 
     fn find(&self, peer: &PeerId) -> Option<PeerKey> {
         let current = |key: &PeerKey| self.names().get(key) == Some(&peer.id);
-        peer.key.filter(current).or_else(|| self.known().get(&peer.id).copied())
+        peer.key.filter(current).or_else(|| self.known().get(&peer.id).map(|holder| holder.key))
     }
 }
 
@@ -114,11 +121,13 @@ impl Pattern for Directory {
         let wanted = newcomer.chosen.or(newcomer.identity).cloned();
         let id = wanted.unwrap_or_else(|| self.ids.next());
         let mut known = self.known();
-        match known.get(&id).copied().filter(|&holder| holder != newcomer.key) {
-            Some(_) if !self.handover => return Err(Reason::IdentityTaken),
+        match known.get(&id).filter(|holder| holder.key != newcomer.key) {
+            Some(holder) if !self.handover || holder.user.as_deref() != newcomer.user => {
+                return Err(Reason::IdentityTaken);
+            }
             Some(holder) => {
-                self.names().remove(&holder);
-                self.outbound.kick(holder, Reason::Local);
+                self.names().remove(&holder.key);
+                self.outbound.kick(holder.key, Reason::Local);
             }
             None => {}
         }
@@ -127,14 +136,14 @@ impl Pattern for Directory {
         {
             known.remove(&old);
         }
-        known.insert(id.clone(), newcomer.key);
+        known.insert(id.clone(), Holder { key: newcomer.key, user: newcomer.user.map(str::to_owned) });
         Ok(id)
     }
 
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>> {
         let mut known = self.known();
         if let Some(id) = self.names().remove(&key)
-            && known.get(&id) == Some(&key)
+            && known.get(&id).is_some_and(|holder| holder.key == key)
         {
             known.remove(&id);
         }

@@ -38,7 +38,8 @@ impl Core {
         *closing = Some(report.clone());
         drop(closing);
         let shared = self.shared.clone();
-        shared.life.send_replace(Life::Draining);
+        // It may be over already, with its runtime.
+        shared.life.send_modify(|life| *life = (*life).max(Life::Draining));
         shared.outbound.close();
         let linger = linger.or(shared.options.linger);
         let waiting = shared.outbound.waiting() as u64;

@@ -239,6 +239,14 @@ impl Rig {
         outcome.to_string()
     }
 
+    /// Lets go of a stranger whose end was seen.
+    pub fn forget(&self, stranger: Stranger) {
+        if let Some(listener) = &stranger.listener {
+            self.socket.disconnect(&listener.endpoint).expect("a connected endpoint");
+        }
+        self.account(1);
+    }
+
     /// The stranger, whose handshake is done, leaves by itself.
     pub async fn leaves(&self, stranger: Stranger) -> String {
         let _ = stranger.peer.finish();
