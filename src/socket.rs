@@ -237,19 +237,24 @@ impl Socket {
     /// # Errors
     /// [`DetachError`]: the socket is not bound there.
     pub fn unbind(&self, endpoint: impl IntoEndpoint) -> Result<(), DetachError> {
-        match self.core.take_end(endpoint.into_endpoint()?, true)? {
+        let shared = self.shared();
+        let serial = match self.core.take_end(endpoint.into_endpoint()?, true)? {
             End::Listener { serial, stop, .. } => {
                 let _ = stop.send(true);
-                let shared = self.shared();
-                let table = shared.table();
-                let accepted = table.iter().filter(|(_, entry)| entry.via == Via::Listener(serial));
-                let keys: Vec<PeerKey> = accepted.map(|(key, _)| *key).collect();
-                drop(table);
-                keys.into_iter().for_each(|key| shared.outbound.kick(key, Reason::Local));
+                serial
             }
-            End::InprocBound { name, .. } => self.core.namespace.unbind(&name, self.shared()),
-            _ => {}
-        }
+            End::InprocBound { name, serial, .. } => {
+                self.core.namespace.unbind(&name, shared);
+                serial
+            }
+            // Asked for a bound one.
+            _ => return Ok(()),
+        };
+        let table = shared.table();
+        let accepted = table.iter().filter(|(_, entry)| entry.via == Via::Listener(serial));
+        let keys: Vec<PeerKey> = accepted.map(|(key, _)| *key).collect();
+        drop(table);
+        keys.into_iter().for_each(|key| shared.outbound.kick(key, Reason::Local));
         Ok(())
     }
 
