@@ -232,7 +232,7 @@ impl Socket {
     }
 
     /// Stops listening at `endpoint` (as [`Socket::bind_to`] returned it) and ends every connection that was
-    /// accepted there. What was received stays readable.
+    /// accepted there; peers of an `inproc` endpoint stay. What was received stays readable.
     ///
     /// # Errors
     /// [`DetachError`]: the socket is not bound there.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::publish::Publisher;
 use super::subscribe::Subscriber;
 use crate::error::{SendError, TrySendError};
+use crate::event::DropReason;
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
 use crate::queue::admission::{Refused, Wait};
@@ -149,6 +150,9 @@ impl Sender {
         message: impl Into<Message>,
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
+        if self.outbound().takes_toll() {
+            yield_to_others().await;
+        }
         let mut message = Some(message.into());
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
@@ -209,7 +213,7 @@ impl Sender {
     }
 
     /// Waits for room for one message and sets it aside: the right tool inside `select!`. A publisher's permit
-    /// is there at once, since a publisher does not wait for one peer.
+    /// is there at once, since a publisher does not wait for one peer. `send_timeout` does not apply.
     ///
     /// # Errors
     /// [`SendError::Closed`].
@@ -228,7 +232,7 @@ impl Sender {
         }
     }
 
-    /// Sets room aside for one message if that needs no waiting.
+    /// Sets room aside for one message if that needs no waiting: see [`Sender::reserve`].
     ///
     /// # Errors
     /// [`TrySendError`]: `Full`, `Closed`.
@@ -273,11 +277,11 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Waits until everything accepted so far for connected peers is with the operating system. Delivery needs
-    /// no flush; this is for those who want to know.
+    /// Waits until nothing waits for connected peers: everything is with the operating system. What others send
+    /// meanwhile is waited for, too. Delivery needs no flush; this is for those who want to know.
     ///
     /// # Errors
-    /// [`SendError::Closed`].
+    /// None today: a socket that is closed meanwhile has nothing that waits.
     ///
     /// # Cancel safety
     /// Safe: it only hurries what would happen anyway.
@@ -286,6 +290,16 @@ impl Sender {
         outbound.write_ready();
         poll_fn(|cx| outbound.poll_drained(cx, true)).await;
         Ok(())
+    }
+
+    /// What a permit promises where no room is set aside: the message is sent or counted.
+    fn send_or_count(&self, message: Message) {
+        let reason = match self.attempt(&mut Some(message)) {
+            Ok(()) => return,
+            Err(Refused::Closed) => DropReason::Linger,
+            Err(_) => DropReason::HwmReached,
+        };
+        self.outbound().count_drop(None, reason, 1);
     }
 
     /// XSUB's subscriptions, which are part of what it sends.
@@ -301,7 +315,16 @@ impl Sender {
         Ok(())
     }
 
-    /// This sender as a `Sink` of messages.
+    /// Different prefixes in use here: of the subscribers, or of our own.
+    pub(super) fn topic_count(&self) -> usize {
+        match &self.route {
+            Route::Balance => 0,
+            Route::Publish(publisher) => publisher.topic_count(),
+            Route::Upstream(subscriber) => subscriber.topic_count(),
+        }
+    }
+
+    /// This sender as a `Sink` of messages. `send_timeout` does not apply to it.
     pub fn sink(&self) -> MessageSink {
         MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default() }
     }
@@ -353,11 +376,12 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// Sends the message. If its peer has left since, it counts as dropped (`PeerGone`), as if it had been
-    /// queued for that peer.
+    /// queued for that peer. A publisher's permit holds no room: with [`OnFull::Block`](crate::OnFull::Block)
+    /// a message that some subscriber has no room for is dropped for all (`HwmReached`).
     pub fn send(mut self, message: impl Into<Message>) -> Receipt {
         match self.key.take() {
             Some(key) => self.sender.outbound().redeem(key, message.into()),
-            None => drop(self.sender.try_send(message)),
+            None => self.sender.send_or_count(message.into()),
         }
         Receipt::ACCEPTED
     }

@@ -150,7 +150,7 @@ pub struct Sub {
     subscriptions: Subscriptions,
 }
 
-/// Changes what a SUB or XSUB is subscribed to, from any task: cheap to clone.
+/// Changes what a SUB is subscribed to, from any task: cheap to clone.
 #[derive(Clone)]
 pub struct Subscriptions {
     socket: Socket,

@@ -24,6 +24,11 @@ impl XPub {
         Ok(XPub { sender, receiver: Receiver::new(socket, Filter::All) })
     }
 
+    /// Different prefixes that somebody subscribes to.
+    pub fn topic_count(&self) -> usize {
+        self.sender.topic_count()
+    }
+
     /// Waits until at least `count` connected peers have a subscription.
     ///
     /// # Errors

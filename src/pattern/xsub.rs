@@ -24,6 +24,11 @@ impl XSub {
         Ok(XSub { sender, receiver: Receiver::new(socket, Filter::All) })
     }
 
+    /// Different prefixes that are subscribed.
+    pub fn topic_count(&self) -> usize {
+        self.sender.topic_count()
+    }
+
     /// Wants messages whose first frame starts with `prefix`; the empty prefix is everything. Counted: two of
     /// one need two cancels.
     ///
