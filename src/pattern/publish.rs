@@ -193,6 +193,8 @@ impl Publisher {
             wants.charged = wants.charged.saturating_sub(topic.len() + TOPIC_CHARGE);
         }
         state.share_class(key, &self.outbound);
+        drop(state);
+        self.outbound.reconsider();
         News { changed: true, report: last || self.verboser }
     }
 }
@@ -329,6 +331,7 @@ impl Pattern for Publisher {
 
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>> {
         let unused = self.lock().forget(key, &self.outbound);
+        self.outbound.reconsider();
         if self.upstream { unused } else { Vec::new() }
     }
 
@@ -351,18 +354,17 @@ impl std::fmt::Debug for Publisher {
 #[derive(Clone, Debug)]
 pub struct Pub {
     sender: Sender,
-    publisher: Arc<Publisher>,
 }
 
 impl Pub {
     pub(crate) fn from_options(options: Options) -> Result<Pub, OptionError> {
         let (socket, publisher) = assemble(SocketType::Pub, options);
-        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher.clone())), publisher })
+        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher)) })
     }
 
     /// Different prefixes that somebody subscribes to.
     pub fn topic_count(&self) -> usize {
-        self.publisher.topic_count()
+        self.sender.topic_count()
     }
 
     /// Waits until at least `count` connected peers have a subscription.

@@ -85,6 +85,12 @@ impl Outbound {
         self.perform(&mut after);
     }
 
+    /// Some peer wants less than before: who waits for room at every matching peer looks again.
+    pub(crate) fn reconsider(&self) {
+        let again = self.lock().waiters.again(|target| target == Target::All);
+        again.into_iter().for_each(Waker::wake);
+    }
+
     /// Publishes to these classes (each named once), following the socket's choice for full members. What is
     /// left to do, [`Outbound::settle_publication`] does, when the caller has let go of its own locks.
     pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<Publication, Refused> {
@@ -414,6 +420,7 @@ impl State {
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
+            after.direct |= one.direct;
             after.wake_also(one.wake);
         }
     }
