@@ -43,12 +43,19 @@ impl Rep {
     /// # Cancel safety
     /// Safe: a request is taken only when this returns it.
     pub async fn recv(&mut self) -> Result<Request, RecvError> {
-        loop {
-            let (origin, message) = self.receiver.recv_from().await?;
-            if let Some(request) = self.open(origin, message) {
-                return Ok(request);
+        self.recv_within(self.receiver.options().recv_timeout).await
+    }
+
+    async fn recv_within(&mut self, limit: Option<Duration>) -> Result<Request, RecvError> {
+        let next = async {
+            loop {
+                let (origin, message) = self.receiver.recv_from_within(None).await?;
+                if let Some(request) = self.open(origin, message) {
+                    return Ok(request);
+                }
             }
-        }
+        };
+        within(limit, next).await.unwrap_or(Err(RecvError::Timeout))
     }
 
     /// As [`Rep::recv`], for at most this long.
@@ -59,7 +66,7 @@ impl Rep {
     /// # Cancel safety
     /// Safe: a request is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Request, RecvError> {
-        within(Some(limit), self.recv()).await.unwrap_or(Err(RecvError::Timeout))
+        self.recv_within(Some(limit)).await
     }
 
     /// A request that is already there.
@@ -146,7 +153,8 @@ impl Request {
     /// Answers. Never waits.
     ///
     /// # Errors
-    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`.
+    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`; only
+    /// with `on_full(Block)`, `Timeout` when the asker has no room.
     ///
     /// # Cancel safety
     /// Safe: it is done when it is first polled.
@@ -183,7 +191,8 @@ impl Responder {
     /// Answers: see [`Request::reply`].
     ///
     /// # Errors
-    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`.
+    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`; only
+    /// with `on_full(Block)`, `Timeout` when the asker has no room.
     ///
     /// # Cancel safety
     /// Safe: it is done when it is first polled.
