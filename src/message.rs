@@ -239,6 +239,11 @@ impl Message {
         Some(Message(Parts::Many(many)))
     }
 
+    /// A message of these frames; `None` when there is none.
+    pub(crate) fn from_vec(mut frames: Vec<Frame>) -> Option<Message> {
+        if frames.len() > 1 { Some(Message(Parts::Many(frames))) } else { frames.pop().map(Message::single) }
+    }
+
     /// A message of one frame.
     #[inline]
     pub(crate) fn single(frame: Frame) -> Message {
@@ -292,7 +297,7 @@ impl Message {
             Parts::One(frame) => (count == 0).then_some(Message(Parts::One(frame))),
             Parts::Many(mut frames) if frames.len() > count => {
                 frames.drain(..count);
-                if frames.len() > 1 { Some(Message(Parts::Many(frames))) } else { frames.pop().map(Message::single) }
+                Message::from_vec(frames)
             }
             Parts::Many(_) => None,
         }
@@ -427,7 +432,7 @@ impl TryFrom<Vec<Frame>> for Message {
     type Error = NoFrames;
 
     fn try_from(frames: Vec<Frame>) -> Result<Message, NoFrames> {
-        Message::from_frames(frames).ok_or(NoFrames)
+        Message::from_vec(frames).ok_or(NoFrames)
     }
 }
 

@@ -10,26 +10,6 @@ use common::*;
 use ginnel::*;
 use tokio::net::TcpListener;
 
-/// A place that is free now and can be bound later, again and again.
-async fn later(transport: &str) -> Endpoint {
-    let holder = Pull::new();
-    let bound = holder.bind_to(place(transport)).await.expect("bind");
-    holder.unbind(&bound).expect("bound");
-    soon(holder.close()).await;
-    bound
-}
-
-/// Binds where somebody was bound a moment ago.
-async fn bind_again(socket: &Socket, there: &Endpoint) {
-    soon(async {
-        while let Err(error) = socket.bind_to(there).await {
-            assert!(matches!(error, BindError::AddrInUse(_)), "{error}");
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
 fn quick<S: Buildable>(builder: Builder<S>) -> Builder<S> {
     builder.reconnect(QUICK, QUICK * 4)
 }

@@ -121,7 +121,8 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
             (Phase::Greeting, Reason::Local)
         };
         let refusal = super::either(crowded, over);
-        let outcome = super::race(handshake(&task, &stream), refusal).await;
+        // Boxed, all of it: a task keeps the size of its largest moment, and this one is over in milliseconds.
+        let outcome = Box::pin(super::race(handshake(&task, &stream), refusal)).await;
         door.pending.leave(&ticket);
         match outcome {
             Ok((peer, input)) => {
@@ -130,7 +131,7 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
                 let write = Arc::new(write);
                 match task.admit(None, arrival, write.clone()) {
                     Ok(key) => {
-                        if *door.stop.borrow() {
+                        if *door.stop.borrow() || task.life() == Life::Over {
                             // The unbind may have looked for its peers just before this one was in the table.
                             task.outbound.kick(key, Reason::Local);
                         }

@@ -293,6 +293,7 @@ impl<'a> Connection<'a> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        let mut received = false;
         loop {
             self.decode(cx, turn)?;
             if self.paused || turn.is_over() {
@@ -306,6 +307,7 @@ impl<'a> Connection<'a> {
             match self.read.poll_read(cx, &mut self.input) {
                 Poll::Ready(Ok(0)) => self.eof = true,
                 Poll::Ready(Ok(read)) => {
+                    received = true;
                     self.heartbeat.handle_received(Instant::now());
                     if self.heartbeat.poll_timeout().is_some() {
                         self.sent_at_receive = self.sent();
@@ -317,7 +319,9 @@ impl<'a> Connection<'a> {
                     return Err(self.hung_up.take().unwrap_or_else(|| stream_reason(&error)));
                 }
                 Poll::Pending => {
-                    self.let_go(false);
+                    if self.timer.is_none() || (!received && self.chunk == READ_MIN) {
+                        self.let_go();
+                    }
                     return Ok(());
                 }
             }
@@ -346,12 +350,14 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// An idle connection holds no buffer. After a burst it keeps them until its heartbeat finds it idle.
-    fn let_go(&mut self, at_once: bool) {
-        if self.input.is_empty() && (at_once || self.chunk == READ_MIN || self.timer.is_none()) {
+    /// An idle connection holds no buffer. A busy one keeps them until its heartbeat finds it idle, since
+    /// taking them anew costs more than a small message; without a heartbeat it gives them back each time.
+    fn let_go(&mut self) {
+        if self.input.is_empty() {
             self.input = BytesMut::new();
             self.spent = Vec::new();
             self.chunk = READ_MIN;
+            self.shared.outbound.release_idle(self.key);
         }
     }
 
@@ -474,7 +480,7 @@ impl<'a> Connection<'a> {
             if timer.as_mut().poll(cx).is_pending() {
                 return Ok(());
             }
-            self.let_go(true);
+            self.let_go();
             let paused = Paused {
                 reading: self.paused,
                 writing: self.blocked || self.shared.outbound.is_blocked(self.key),

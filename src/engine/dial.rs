@@ -126,7 +126,8 @@ async fn connect_once(dial: &Dial) -> Reason {
         dial.over().await;
         (Phase::Accept, Reason::Local)
     };
-    let (stream, peer, input) = match super::race(open(dial), over).await {
+    // Boxed: a task keeps the size of its largest moment, and this one is over soon.
+    let (stream, peer, input) = match Box::pin(super::race(open(dial), over)).await {
         Ok(ready) => ready,
         Err((_, Reason::Local)) => return Reason::Local,
         Err(refusal) => {
@@ -141,6 +142,10 @@ async fn connect_once(dial: &Dial) -> Reason {
     if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {
         refused(shared, name, (Phase::Handshake, reason.clone()));
         return reason;
+    }
+    if dial.is_over() {
+        // Whoever ended it may have given the order just before there was a connection.
+        shared.outbound.kick(*key, Reason::Local);
     }
     let reason = serve(shared, (&mut read, &write), *key, &peer, input).await;
     if reason == Reason::HwmReached {

@@ -36,6 +36,7 @@ type DropKey = (String, DropReason);
 struct Merge {
     reported: HashMap<DropKey, Instant>,
     waiting: HashMap<DropKey, u64>,
+    pruned: Option<Instant>,
 }
 
 /// The sending end: one per socket.
@@ -145,15 +146,17 @@ impl Events {
         let now = Instant::now();
         let (due, next) = {
             let mut merge = lock(&self.merge);
-            let Merge { reported, waiting } = &mut *merge;
+            let Merge { reported, waiting, pruned } = &mut *merge;
             let is_due = |key: &DropKey| all || reported.get(key).is_none_or(|last| now.duration_since(*last) >= MERGE);
             let due: Vec<(DropKey, u64)> = waiting.extract_if(|key, _| is_due(key)).collect();
             for (key, _) in &due {
                 reported.insert(key.clone(), now);
             }
             let next = waiting.keys().filter_map(|key| reported.get(key)).min().map(|last| *last + MERGE);
-            if waiting.is_empty() && reported.len() > CAPACITY {
-                reported.clear();
+            if reported.len() > CAPACITY && pruned.is_none_or(|last| now.duration_since(last) >= MERGE) {
+                // An old report changes nothing any more: peers that come and go leave nothing behind.
+                reported.retain(|_, last| now.duration_since(*last) < MERGE);
+                *pruned = Some(now);
             }
             (due, next)
         };

@@ -117,7 +117,7 @@ pub(crate) fn park(shared: &Arc<Shared>, name: &Arc<str>, via: Via) -> PeerKey {
     let parking = Arc::new(Inbox::new(0, 0, false));
     let slot = parking.open_lane(None);
     let road = Road::Direct { inbox: parking, lane: slot, parked: true };
-    let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
+    let marks = parked_marks(shared);
     let key = shared.outbound.add(name.clone(), road, shared.options.queue_before_connect, Some(marks));
     let lane = shared.inbox.open_lane(None);
     shared.table().insert(key, Entry::new(lane, name.clone(), via));
@@ -130,8 +130,8 @@ fn sum(one: usize, other: usize) -> usize {
 }
 
 fn marks(sender: &Shared, receiver: &Shared) -> (usize, usize) {
-    if receiver.options.conflate {
-        // The receiver keeps one and throws the older away itself: nothing to hold back.
+    if sender.options.conflate || receiver.options.conflate {
+        // One of them keeps only the newest: nothing to hold back.
         return (0, 0);
     }
     let (send, recv) = (&sender.options, &receiver.options);
@@ -233,8 +233,12 @@ pub(crate) async fn obey(names: Arc<Namespace>, name: String, shared: Arc<Shared
 fn park_again(shared: &Shared, key: PeerKey) {
     let parking = Arc::new(Inbox::new(0, 0, false));
     let slot = parking.open_lane(None);
-    let marks = (shared.options.send_hwm, shared.options.send_hwm_bytes);
-    shared.outbound.repark(key, parking, slot, marks);
+    shared.outbound.repark(key, parking, slot, parked_marks(shared));
+}
+
+/// What may wait while there is no other side.
+fn parked_marks(shared: &Shared) -> (usize, usize) {
+    if shared.options.conflate { (0, 0) } else { (shared.options.send_hwm, shared.options.send_hwm_bytes) }
 }
 
 fn introduce(dialler: &Arc<Shared>, binder: &Arc<Shared>, key: PeerKey, place: PeerKey) -> Result<(), Reason> {

@@ -214,6 +214,8 @@ impl Shared {
 
     /// Asks the pattern, and on its consent fills in the table and tells the receiver who will speak.
     pub(crate) fn introduce(&self, newcomer: &Newcomer<'_>) -> Result<(), Reason> {
+        // Before the pattern knows this peer: from then on an order to end is meant for this connection.
+        self.outbound.pardon(newcomer.key);
         let id = self.pattern.attach(newcomer)?;
         let mut table = self.table();
         let Some(entry) = table.get_mut(&newcomer.key) else { return Err(Reason::Local) };

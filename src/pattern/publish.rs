@@ -193,8 +193,7 @@ impl Publisher {
             wants.charged = wants.charged.saturating_sub(topic.len() + TOPIC_CHARGE);
         }
         state.share_class(key, &self.outbound);
-        drop(state);
-        self.outbound.reconsider();
+        self.outbound.look_again();
         News { changed: true, report: last || self.verboser }
     }
 }
@@ -331,7 +330,7 @@ impl Pattern for Publisher {
 
     fn detach(&self, key: PeerKey) -> Vec<Vec<u8>> {
         let unused = self.lock().forget(key, &self.outbound);
-        self.outbound.reconsider();
+        self.outbound.look_again();
         if self.upstream { unused } else { Vec::new() }
     }
 

@@ -87,11 +87,9 @@ impl Rep {
         let socket = (*self.receiver).clone();
         let depth = socket.options().limits.max_envelope;
         let delimiter = message.iter().take(depth + 1).position(|frame| frame.is_empty());
-        let frames = message.into_frames();
         let opened = origin.zip(delimiter).and_then(|(origin, at)| {
-            let mut frames = frames.into_iter();
-            let envelope: Vec<Frame> = frames.by_ref().take(at + 1).collect();
-            let body = Message::from_frames(frames)?;
+            let mut envelope = message.into_frames();
+            let body = Message::from_vec(envelope.split_off(at + 1))?;
             Some(Request { body: Some(body), responder: Some(Responder { socket: socket.clone(), origin, envelope }) })
         });
         if opened.is_none() {
@@ -197,16 +195,18 @@ impl Responder {
     /// # Cancel safety
     /// Safe: it is done when it is first polled.
     pub async fn reply(mut self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
-        let body = message.into();
-        let envelope = std::mem::take(&mut self.envelope);
-        let mut whole = Message::from_frames(envelope.into_iter().chain(body.clone()));
+        let mut frames = std::mem::take(&mut self.envelope);
+        let depth = frames.len();
+        frames.extend(message.into());
+        let mut whole = Message::from_vec(frames);
         match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, true) {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => {
                 if refused == Refused::NoRoute {
                     self.socket.outbound().count_drop(None, DropReason::PeerGone, 1);
                 }
-                Err(send_error(refused, body))
+                let body = whole.and_then(|whole| whole.without_first(depth));
+                Err(send_error(refused, body.unwrap_or_else(lost)))
             }
         }
     }

@@ -4,9 +4,10 @@
 //! their way to it; a ROUTER may count frames, so it gets libzmq's default bytes and one request at a time.
 //! There is no task in between: whoever waits for a reply reads for all ([`Calls::poll`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,11 +59,34 @@ struct Server {
     base: u64,
 }
 
+/// Ids are our own and in sequence: they need spreading, not defending.
+type ById = BuildHasherDefault<Spread>;
+
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // 2^64 divided by the golden ratio.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 struct State {
     servers: BTreeMap<PeerKey, Server>,
     turns: Vec<PeerKey>,
     turn: usize,
-    calls: BTreeMap<u32, Call>,
+    calls: HashMap<u32, Call, ById>,
     queue: VecDeque<u32>,
     next_id: u32,
     reader: Reader,
@@ -91,7 +115,7 @@ impl Calls {
             servers: BTreeMap::new(),
             turns: Vec::new(),
             turn: 0,
-            calls: BTreeMap::new(),
+            calls: HashMap::default(),
             queue: VecDeque::new(),
             next_id: seed(),
             reader: Reader::new(inbox.clone(), true),

@@ -292,16 +292,6 @@ impl Sender {
         Ok(())
     }
 
-    /// What a permit promises where no room is set aside: the message is sent or counted.
-    fn send_or_count(&self, message: Message) {
-        let reason = match self.attempt(&mut Some(message)) {
-            Ok(()) => return,
-            Err(Refused::Closed) => DropReason::Linger,
-            Err(_) => DropReason::HwmReached,
-        };
-        self.outbound().count_drop(None, reason, 1);
-    }
-
     /// XSUB's subscriptions, which are part of what it sends.
     pub(super) fn change_subscription(&self, prefix: &[u8], subscribe: bool) -> Result<(), SendError<()>> {
         if !self.socket.is_open() {
@@ -376,12 +366,19 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// Sends the message. If its peer has left since, it counts as dropped (`PeerGone`), as if it had been
-    /// queued for that peer. A publisher's permit holds no room: with [`OnFull::Block`](crate::OnFull::Block)
-    /// a message that some subscriber has no room for is dropped for all (`HwmReached`).
+    /// queued for that peer. A publisher with [`OnFull::Block`](crate::OnFull::Block) cannot wait here: a message
+    /// for which a subscriber has no room reaches none and counts as `HwmReached`.
     pub fn send(mut self, message: impl Into<Message>) -> Receipt {
         match self.key.take() {
             Some(key) => self.sender.outbound().redeem(key, message.into()),
-            None => self.sender.send_or_count(message.into()),
+            None => {
+                let reason = match self.sender.try_send(message) {
+                    Ok(receipt) => return receipt,
+                    Err(TrySendError::Full(_)) => DropReason::HwmReached,
+                    Err(_) => DropReason::Linger,
+                };
+                self.sender.outbound().count_drop(None, reason, 1);
+            }
         }
         Receipt::ACCEPTED
     }

@@ -25,6 +25,8 @@ const ALL: usize = 0;
 /// What one subscriber wants.
 pub(crate) struct Subscriber {
     topics: Mutex<Topics<()>>,
+    /// Held from a change until it is announced: publishers hear changes in the order in which they were made.
+    announcing: Mutex<()>,
     inverted: bool,
     /// XSUB: peers get what the user sends.
     upstream: Option<Arc<Outbound>>,
@@ -42,7 +44,13 @@ impl Subscriber {
             let class = outbound.new_class();
             debug_assert_eq!(class, ALL, "the first class");
         }
-        Subscriber { topics: Mutex::new(topics), inverted: options.invert_matching, upstream, ids: Ids::default() }
+        Subscriber {
+            topics: Mutex::new(topics),
+            announcing: Mutex::default(),
+            inverted: options.invert_matching,
+            upstream,
+            ids: Ids::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Topics<()>> {
@@ -56,6 +64,7 @@ impl Subscriber {
     }
 
     pub(crate) fn subscribe(&self, socket: &Socket, topic: &[u8]) {
+        let _order = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
         let first = {
             let mut topics = self.lock();
             let id = topics.insert(topic);
@@ -67,6 +76,7 @@ impl Subscriber {
     }
 
     pub(crate) fn unsubscribe(&self, socket: &Socket, topic: &[u8]) {
+        let _order = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
         let last = {
             let mut topics = self.lock();
             let used = topics.find(topic).filter(|&id| topics.is_used(id));

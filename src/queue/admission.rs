@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use super::PeerKey;
 use super::outbound::{After, Outbound};
 use super::outbox::SEGMENT;
-use super::peers::{Road, State};
+use super::peers::{Peer, Road, State};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
 use crate::message::Message;
@@ -262,16 +262,29 @@ impl State {
         let policy = self.limits.flush;
         let conflate = self.limits.conflate;
         let Some(peer) = self.peers.get_mut(key) else { return };
+        let mut replaced = 0;
         if let Road::Direct { inbox, lane, .. } = &peer.road {
             let Some(message) = message.take() else { return };
             let bytes = message.size();
+            if inbox.conflates() {
+                while let Some(old) = inbox.replace_oldest(*lane) {
+                    peer.outbox.refund(1, old);
+                    peer.messages += 1;
+                    peer.bytes += old as u64;
+                }
+            } else if conflate {
+                while let Some(old) = inbox.take_oldest(*lane) {
+                    peer.outbox.refund(1, old);
+                    replaced += 1;
+                }
+            }
             peer.outbox.charge(1, bytes);
             after.direct = true;
             after.wake = inbox.push_direct(*lane, message, bytes);
+            self.count_drop(Some(key), DropReason::HwmReached, replaced);
             return;
         }
         let was_clear = peer.outbox.is_clear();
-        let mut replaced = 0;
         if conflate {
             while peer.outbox.untouched() > 0 && peer.outbox.drop_oldest() {
                 replaced += 1;
@@ -337,7 +350,7 @@ impl State {
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
             }
             OnFull::DropOldest => {
-                if self.peers.get_mut(key).is_some_and(|peer| peer.outbox.drop_oldest()) {
+                if self.peers.get_mut(key).is_some_and(Peer::drop_oldest) {
                     self.put(key, message, false, after);
                 }
                 *message = None;

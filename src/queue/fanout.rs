@@ -62,7 +62,7 @@ impl Outbound {
     pub(crate) fn drop_class(&self, class: usize) {
         let mut state = self.lock();
         state.seal(class);
-        state.fanout.dirty.retain(|&dirty| dirty != class);
+        // It stays listed as dirty: that is what makes the flusher look at those who were members.
         if let Some(slot) = state.fanout.classes.get_mut(class) {
             *slot = None;
         }
@@ -85,9 +85,15 @@ impl Outbound {
         self.perform(&mut after);
     }
 
-    /// Some peer wants less than before: who waits for room at every matching peer looks again.
-    pub(crate) fn reconsider(&self) {
-        let again = self.lock().waiters.again(|target| target == Target::All);
+    /// Somebody wants less than before: whoever waits for room at every match may have waited for that one only.
+    pub(crate) fn look_again(&self) {
+        let again = {
+            let mut state = self.lock();
+            if state.waiters.is_empty() {
+                return;
+            }
+            state.waiters.again(|target| target == Target::All)
+        };
         again.into_iter().for_each(Waker::wake);
     }
 
@@ -343,6 +349,8 @@ impl State {
             return self.count_drop(Some(key), DropReason::HwmReached, dropped as u64);
         }
         match on_full {
+            // In-process members are dealt with message by message.
+            _ if matches!(peer.road, Road::Direct { .. }) => {}
             OnFull::DropOldest if peer.outbox.drop_oldest() => {
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
             }
@@ -410,18 +418,27 @@ impl State {
     }
 
     fn append_direct(&mut self, members: &[PeerKey], message: &Message, after: &mut After) {
+        let on_full = self.limits.on_full;
         for &key in members {
             let Some(peer) = self.peers.get_mut(key) else { continue };
             if peer.is_full() {
+                let goes_on = on_full == OnFull::DropOldest && peer.drop_oldest();
+                if on_full == OnFull::Disconnect {
+                    peer.kick = Some(Reason::HwmReached);
+                    after.wake_also(peer.waker.take());
+                }
                 self.mark_high(key);
                 self.count_drop(Some(key), DropReason::HwmReached, 1);
-                continue;
+                if !goes_on {
+                    continue;
+                }
             }
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
             after.direct |= one.direct;
             after.wake_also(one.wake);
+            after.direct |= one.direct;
         }
     }
 
@@ -435,5 +452,37 @@ impl State {
                 after.leases().extend(peer.lease(key));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::peers::Witness;
+
+    struct Nobody;
+
+    impl Witness for Nobody {
+        fn high_water(&self, _: &str, _: bool) {}
+        fn dropped(&self, _: &str, _: DropReason, _: u64) {}
+    }
+
+    #[test]
+    fn the_flusher_sees_what_a_dissolved_class_held() {
+        let limits =
+            Limits { hwm: 0, hwm_bytes: 0, on_full: OnFull::DropNewest, flush: FlushPolicy::Auto, conflate: false };
+        let outbound = Outbound::new(limits, Arc::new(Nobody));
+        let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+        let (old, new) = (outbound.new_class(), outbound.new_class());
+        outbound.join_class(key, Some(old));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(outbound.poll_flusher(&mut cx).is_pending());
+        let Ok(publication) = outbound.try_publish(&[old], &Message::from("m")) else { panic!("there is room") };
+        outbound.settle_publication(publication);
+        outbound.join_class(key, Some(new));
+        outbound.drop_class(old);
+        assert_eq!(outbound.poll_flusher(&mut cx), Poll::Ready(true));
     }
 }

@@ -37,6 +37,16 @@ pub(crate) enum Item {
     Origin(Arc<Origin>),
 }
 
+impl Item {
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Item::Wire { bytes, .. } => bytes.len(),
+            Item::Value(message) => message.size(),
+            Item::Origin(_) => 0,
+        }
+    }
+}
+
 /// Counters of one lane, as statistics show them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Received {
@@ -60,6 +70,8 @@ struct Lane {
     messages: u64,
     bytes: u64,
     drops: Drops,
+    /// Conflating: messages (and bytes) that were replaced, whose sender does not know yet.
+    replaced: (usize, usize),
 }
 
 #[derive(Default)]
@@ -88,11 +100,15 @@ pub(super) struct Read {
     pub(super) lane: PeerKey,
     pub(super) messages: usize,
     pub(super) bytes: usize,
+    /// How many of them were replaced by newer ones (conflation).
+    pub(super) replaced: usize,
 }
 
 impl Inbox {
     /// Marks per peer; 0 is unlimited (messages) or off (bytes).
     pub(crate) fn new(hwm: usize, hwm_bytes: usize, conflate: bool) -> Inbox {
+        // What keeps only the newest always has room for it.
+        let (hwm, hwm_bytes) = if conflate { (0, 0) } else { (hwm, hwm_bytes) };
         Inbox { state: Mutex::default(), arrived: AtomicBool::new(false), hwm, hwm_bytes, conflate }
     }
 
@@ -120,6 +136,7 @@ impl Inbox {
             messages: 0,
             bytes: 0,
             drops: Drops::default(),
+            replaced: (0, 0),
         })
     }
 
@@ -138,6 +155,24 @@ impl Inbox {
         let taken: VecDeque<(PeerKey, Item)> = taken;
         let value = |item| if let Item::Value(message) = item { Some(message) } else { None };
         taken.into_iter().filter_map(|(_, item)| value(item)).collect()
+    }
+
+    /// Takes back the oldest message of an in-process sender that no reader has fetched. Gives its size.
+    pub(super) fn take_oldest(&self, lane: PeerKey) -> Option<usize> {
+        let mut state = self.lock();
+        let bytes = state.take_oldest(lane)?;
+        let entry = state.lanes.get_mut(lane)?;
+        entry.messages -= 1;
+        entry.bytes = entry.bytes.saturating_sub(bytes as u64);
+        Some(bytes)
+    }
+
+    /// As [`Inbox::take_oldest`], to make place for a newer one: the loss is counted here.
+    pub(super) fn replace_oldest(&self, lane: PeerKey) -> Option<usize> {
+        let mut state = self.lock();
+        let bytes = state.take_oldest(lane)?;
+        state.lanes.get_mut(lane)?.drops.add(DropReason::HwmReached, 1);
+        Some(bytes)
     }
 
     /// Names who sends from here on.
@@ -179,7 +214,8 @@ impl Inbox {
     pub(crate) fn poll_allowance(&self, lane: PeerKey, cx: &mut Context<'_>) -> Poll<(usize, usize)> {
         let mut state = self.lock();
         let Some(entry) = state.lanes.get_mut(lane) else { return Poll::Ready((usize::MAX, usize::MAX)) };
-        let messages = if self.hwm == 0 { usize::MAX } else { self.hwm.saturating_sub(entry.unread) };
+        let unlimited = self.hwm == 0 || self.conflate;
+        let messages = if unlimited { usize::MAX } else { self.hwm.saturating_sub(entry.unread) };
         let bytes = match self.hwm_bytes {
             0 => usize::MAX,
             // An empty lane always takes one message.
@@ -229,18 +265,25 @@ impl Inbox {
     /// As [`Inbox::deliver`], in place of what the lane has.
     #[cold]
     fn replace(&self, state: &mut State, lane: PeerKey, item: Item, messages: usize, bytes: usize) -> Option<Waker> {
-        let before = state.arrivals.len();
-        state.arrivals.retain(|(other, item)| *other != lane || matches!(item, Item::Origin(_)));
-        let replaced = before - state.arrivals.len() + messages - 1;
+        let (before, mut dropped) = (state.arrivals.len(), 0);
+        state.arrivals.retain(|(other, item)| {
+            let old = *other == lane && !matches!(item, Item::Origin(_));
+            dropped += if old { item.size() } else { 0 };
+            !old
+        });
+        let taken = before - state.arrivals.len();
+        let replaced = taken + messages - 1;
         let item = match item {
             Item::Wire { bytes, .. } => Item::Wire { bytes: last_message(bytes), messages: 1 },
             item => item,
         };
         let entry = state.lanes.get_mut(lane).filter(|lane| !lane.muted)?;
-        (entry.unread, entry.unread_bytes) = (1, 0);
+        // One in the reader's hands, if there is one, is reported when it is read or replaced there.
+        entry.unread = entry.unread.saturating_sub(taken) + 1;
         entry.messages += messages as u64;
         entry.bytes += bytes as u64;
         entry.drops.add(DropReason::HwmReached, replaced as u64);
+        entry.replaced = (entry.replaced.0 + replaced, entry.replaced.1 + dropped);
         state.arrivals.push_back((lane, item));
         self.arrived.store(true, Ordering::Release);
         state.waker.take()
@@ -344,17 +387,31 @@ pub(super) enum Exchange {
 type Owed = ((Arc<dyn Credit>, PeerKey), Read);
 
 impl State {
+    fn take_oldest(&mut self, lane: PeerKey) -> Option<usize> {
+        let oldest = |(other, item): &(PeerKey, Item)| *other == lane && matches!(item, Item::Value(_));
+        let at = self.arrivals.iter().position(oldest)?;
+        let Some((_, Item::Value(message))) = self.arrivals.remove(at) else { return None };
+        let bytes = message.size();
+        let entry = self.lanes.get_mut(lane)?;
+        entry.unread = entry.unread.saturating_sub(1);
+        entry.unread_bytes = entry.unread_bytes.saturating_sub(bytes);
+        Some(bytes)
+    }
+
     fn settle(&mut self, read: Read, hwm: usize, hwm_bytes: usize, wake: &mut Vec<Waker>, credits: &mut Vec<Owed>) {
         let Some(lane) = self.lanes.get_mut(read.lane) else { return };
         lane.unread = lane.unread.saturating_sub(read.messages);
         lane.unread_bytes = lane.unread_bytes.saturating_sub(read.bytes);
+        lane.drops.add(DropReason::HwmReached, read.replaced as u64);
         let room =
             (hwm == 0 || lane.unread < hwm) && (hwm_bytes == 0 || lane.unread == 0 || lane.unread_bytes < hwm_bytes);
         if room {
             wake.extend(lane.paused.take());
         }
+        let replaced = std::mem::take(&mut lane.replaced);
         if let Some(credit) = &lane.credit {
-            credits.push((credit.clone(), read));
+            let (messages, bytes) = (read.messages + replaced.0, read.bytes + replaced.1);
+            credits.push((credit.clone(), Read { messages, bytes, ..read }));
         }
         if lane.ended && lane.unread == 0 {
             self.remove(read.lane);

@@ -23,10 +23,11 @@ pub(crate) struct Lease {
 impl Lease {
     /// One attempt to write; never blocks.
     pub(crate) fn try_write(&self) -> io::Result<usize> {
-        if let [only] = &self.batch.slices[..] {
-            return self.link.try_write(only);
+        let Batch { first, rest, .. } = &self.batch;
+        if rest.is_empty() {
+            return self.link.try_write(first);
         }
-        let slices: Vec<IoSlice<'_>> = self.batch.slices.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let slices: Vec<IoSlice<'_>> = std::iter::once(first).chain(rest).map(|bytes| IoSlice::new(bytes)).collect();
         self.link.try_write_vectored(&slices)
     }
 
@@ -113,6 +114,13 @@ impl Outbound {
         }
         state.watch_progress(cx);
         Poll::Pending
+    }
+
+    /// The connection is idle: its queue gives memory back.
+    pub(crate) fn release_idle(&self, key: PeerKey) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.outbox.release_idle();
+        }
     }
 
     /// Whether the peer's writes are blocked by the kernel.

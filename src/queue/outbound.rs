@@ -93,7 +93,6 @@ impl Outbound {
                 }
             }
             peer.road = Road::Direct { inbox, lane, parked: false };
-            peer.kick = None;
             (peer.hwm, peer.hwm_bytes) = marks;
             peer.open = true;
             state.settle(key, &mut after);
@@ -177,6 +176,13 @@ impl Outbound {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// An order to end that came between two connections concerns neither.
+    pub(crate) fn pardon(&self, key: PeerKey) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.kick = None;
+        }
+    }
+
     /// Asks the peer's connection to end with `reason`.
     pub(crate) fn kick(&self, key: PeerKey, reason: Reason) {
         let waker = {
@@ -198,6 +204,9 @@ impl Outbound {
         }
         state.revoke(|other| other == key);
         state.rejoin(key);
+        let again = state.waiters.again(|target| target == Target::All || target == Target::Peer(key));
+        drop(state);
+        again.into_iter().for_each(Waker::wake);
     }
 
     /// Whether messages wait for this peer.

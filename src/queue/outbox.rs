@@ -83,7 +83,7 @@ impl Segment {
     }
 
     /// Appends what is left to write.
-    fn lend(&self, slices: &mut Vec<Bytes>) {
+    fn lend(&self, batch: &mut Batch) {
         let mut skip = self.written();
         let chunks = match &self.chunks {
             Chunks::One(bytes) => std::slice::from_ref(bytes),
@@ -94,7 +94,12 @@ impl Segment {
                 skip -= chunk.len();
                 continue;
             }
-            slices.push(if skip == 0 { chunk.clone() } else { chunk.slice(skip..) });
+            let slice = if skip == 0 { chunk.clone() } else { chunk.slice(skip..) };
+            if batch.first.is_empty() {
+                batch.first = slice;
+            } else {
+                batch.rest.push(slice);
+            }
             skip = 0;
         }
     }
@@ -198,7 +203,9 @@ impl Arena {
 /// Bytes lent to a writer.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) slices: Vec<Bytes>,
+    /// The first slice, apart: most batches have no other.
+    pub(crate) first: Bytes,
+    pub(crate) rest: Vec<Bytes>,
     pub(crate) len: usize,
 }
 
@@ -340,11 +347,11 @@ impl Outbox {
         self.seal();
         let mut batch = Batch::default();
         for segment in &self.sealed {
-            if batch.len >= BATCH_BYTES || batch.slices.len() >= BATCH_SLICES {
+            if batch.len >= BATCH_BYTES || batch.rest.len() >= BATCH_SLICES {
                 break;
             }
             batch.len += segment.left;
-            segment.lend(&mut batch.slices);
+            segment.lend(&mut batch);
             self.lent += 1;
         }
         (batch.len > 0).then_some(batch)
@@ -367,10 +374,16 @@ impl Outbox {
             self.sealed.pop_front();
         }
         self.queued -= done.messages;
-        if self.is_clear() {
-            self.arena.release_if_small();
-        }
         done
+    }
+
+    /// Gives memory back while nothing waits; the next message takes it again.
+    pub(crate) fn release_idle(&mut self) {
+        if self.is_clear() {
+            self.arena.release();
+            self.sealed = VecDeque::new();
+            self.control = BytesMut::new();
+        }
     }
 
     /// Drops the oldest message that no writer holds. Returns false when there is none.
@@ -428,14 +441,5 @@ impl Outbox {
         self.control.clear();
         self.answer = None;
         waiting
-    }
-}
-
-impl Arena {
-    /// An idle connection keeps no buffer; a busy one would only allocate it again.
-    fn release_if_small(&mut self) {
-        if self.hint < 4096 {
-            self.release();
-        }
     }
 }

@@ -167,6 +167,20 @@ impl Peer {
         }
     }
 
+    /// Drops the oldest message that nobody has in hand. False when there is none.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        match &self.road {
+            Road::Wire(_) => self.outbox.drop_oldest(),
+            Road::Direct { inbox, lane, .. } => match inbox.take_oldest(*lane) {
+                Some(bytes) => {
+                    self.outbox.refund(1, bytes);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
     /// A caller may write now.
     pub(super) fn is_idle(&self) -> bool {
         !self.writing && !self.blocked && self.link().is_some()

@@ -178,11 +178,14 @@ impl Reader {
         let Some(lane) = self.lanes.get_mut(index as usize).and_then(Option::as_mut) else { return };
         let empty = lane.is_empty();
         if empty || lane.read >= self.half || lane.read_bytes >= self.half_bytes {
-            self.reads.push(Read { lane: lane.key, messages: lane.read, bytes: lane.read_bytes });
+            self.reads.push(Read { lane: lane.key, messages: lane.read, bytes: lane.read_bytes, replaced: 0 });
             (lane.read, lane.read_bytes) = (0, 0);
             lane.in_turn = !empty;
             if empty {
                 self.turns.pop_front();
+            } else {
+                // At a small mark every message is reported: the turn has to go on all the same.
+                self.turns.rotate_left(1);
             }
             self.exchange(None);
         } else if self.turns.len() > 1 {
@@ -222,8 +225,10 @@ impl Reader {
             return;
         }
         if self.inbox.conflates() {
-            lane.items.retain(|item| matches!(item, Item::Origin(_)));
-            lane.current = Bytes::new();
+            let old = lane.clear();
+            if old.messages > 0 {
+                self.reads.push(old);
+            }
         }
         lane.items.push_back(item);
         if !lane.in_turn {
@@ -250,6 +255,28 @@ impl Lane {
             read: 0,
             read_bytes: 0,
         }
+    }
+
+    /// Lets go of what a newer message replaces; says what there was.
+    #[cold]
+    fn clear(&mut self) -> Read {
+        let mut old = Read { lane: self.key, messages: 0, bytes: 0, replaced: 0 };
+        if !self.current.is_empty() {
+            (old.messages, old.bytes) = (1, self.current.len());
+            self.current = Bytes::new();
+        }
+        self.items.retain(|item| {
+            let bytes = match item {
+                Item::Origin(_) => return true,
+                Item::Wire { bytes, .. } => bytes.len(),
+                Item::Value(message) => message.size(),
+            };
+            old.messages += 1;
+            old.bytes += bytes;
+            false
+        });
+        old.replaced = old.messages;
+        old
     }
 
     fn is_empty(&self) -> bool {

@@ -151,17 +151,18 @@ pub(crate) fn take_message(bytes: &mut Bytes) -> Option<Message> {
 
 fn take_many(bytes: &mut Bytes) -> Option<Message> {
     // Whole or nothing: measure before cutting.
-    let mut left = message_len(bytes)?;
-    Message::from_frames(std::iter::from_fn(|| {
-        if left == 0 {
-            return None;
-        }
-        let header = peek_header(bytes)?;
-        let size = usize::try_from(header.body).ok()?;
-        left = left.checked_sub(header.len)?.checked_sub(size)?;
-        bytes.advance(header.len);
-        Some(cut(bytes, size))
-    }))
+    let whole = message_len(bytes)?;
+    let mut frames = Vec::with_capacity(self::frames(bytes).count());
+    let mut at = 0_usize;
+    while at < whole {
+        let header = peek_header(bytes.get(at..)?)?;
+        let start = at.checked_add(header.len)?;
+        let end = start.checked_add(usize::try_from(header.body).ok()?)?;
+        frames.push(Frame::slice_of(bytes, start..end));
+        at = end;
+    }
+    bytes.advance(whole);
+    Message::from_vec(frames)
 }
 
 /// Takes `size` bytes as a frame. The caller has measured that they are there.

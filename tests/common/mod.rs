@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ginnel::{Event, Message, Monitor, PeerInfo, Socket};
+use ginnel::{BindError, Endpoint, Event, Message, Monitor, PeerInfo, Pull, Socket};
 
 /// No wait in a test is longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -36,6 +36,26 @@ pub(crate) fn place(transport: &str) -> String {
         "ipc" => format!("ipc://{}", std::env::temp_dir().join(unique("ginnel-promise")).display()),
         _ => format!("inproc://{}", unique("promise")),
     }
+}
+
+/// A place that is free now and can be bound later, again and again.
+pub(crate) async fn later(transport: &str) -> Endpoint {
+    let holder = Pull::new();
+    let bound = holder.bind_to(place(transport)).await.expect("bind");
+    holder.unbind(&bound).expect("bound");
+    soon(holder.close()).await;
+    bound
+}
+
+/// Binds where somebody was bound a moment ago.
+pub(crate) async fn bind_again(socket: &Socket, there: &Endpoint) {
+    soon(async {
+        while let Err(error) = socket.bind_to(there).await {
+            assert!(matches!(error, BindError::AddrInUse(_)), "{error}");
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Waits for `work`, ten seconds at the most.

@@ -23,6 +23,6 @@ pub(crate) async fn drop_after<T>(polls: usize, work: impl Future<Output = T>) -
 }
 
 /// Polls once, as a task that is never woken.
-pub(crate) fn poll_once<F: Future>(work: Pin<&mut F>) -> Poll<F::Output> {
+pub(crate) fn poll_once<F: Future + ?Sized>(work: Pin<&mut F>) -> Poll<F::Output> {
     work.poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -116,6 +116,9 @@ impl Watch {
         let Watch { events, news } = watch.clone();
         tokio::spawn(async move {
             while let Some(event) = monitor.recv().await {
+                if matches!(event, Event::Subscribed { .. } | Event::Unsubscribed { .. }) {
+                    continue; // Floods of them are among the inputs, and memory is measured.
+                }
                 events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
                 news.notify_waiters();
             }
