@@ -41,7 +41,7 @@ pub trait Buildable: Sized + sealed::Sealed {
     /// The type's name on the wire.
     const TYPE: SocketType;
     #[doc(hidden)]
-    fn finish(options: BuiltOptions) -> Result<Self, OptionError>;
+    fn finish(options: BuiltOptions) -> Self;
     #[doc(hidden)]
     fn base(&self) -> &Socket;
 }
@@ -225,7 +225,7 @@ impl<S: Buildable> Builder<S> {
     /// # Errors
     /// [`OptionError`]: an option is out of range or does not go with another.
     pub fn build(self) -> Result<S, OptionError> {
-        S::finish(BuiltOptions(self.check()?))
+        Ok(S::finish(BuiltOptions(self.check()?)))
     }
 
     /// Makes the socket and binds it.
@@ -328,7 +328,7 @@ macro_rules! constructors {
         impl Buildable for $type {
             const TYPE: SocketType = SocketType::$type;
 
-            fn finish(options: BuiltOptions) -> Result<$type, OptionError> {
+            fn finish(options: BuiltOptions) -> $type {
                 $type::from_options(options.0)
             }
 
@@ -347,11 +347,7 @@ macro_rules! constructors {
         impl $type {
             /// A socket with default options, neither bound nor connected.
             pub fn new() -> $type {
-                match $type::from_options(Options::default()) {
-                    Ok(socket) => socket,
-                    // The defaults are a constant of this crate, and a test builds every type from them.
-                    Err(error) => unreachable!("default options: {error}"),
-                }
+                $type::from_options(Options::default())
             }
 
             /// Options first.

@@ -11,7 +11,7 @@ use super::receiver::{Filter, Receiver};
 use super::router::PeerId;
 use super::sender::{lost, send_error, within};
 use crate::engine::pattern::Inbound;
-use crate::error::{OptionError, RecvError, SendError, TryRecvError};
+use crate::error::{RecvError, SendError, TryRecvError};
 use crate::event::{DropReason, Event};
 use crate::message::{Frame, Message, Receipt};
 use crate::options::{Options, SocketType};
@@ -29,10 +29,10 @@ pub struct Rep {
 }
 
 impl Rep {
-    pub(crate) fn from_options(options: Options) -> Result<Rep, OptionError> {
-        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Deliver)) as _;
-        let socket = Socket::assemble(SocketType::Rep, options, pattern);
-        Ok(Rep { receiver: Receiver::with_origins(socket, Filter::All, true) })
+    pub(crate) fn from_options(options: Options) -> Rep {
+        let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
+        let (socket, _) = Socket::assemble(SocketType::Rep, options, pattern);
+        Rep { receiver: Receiver::with_origins(socket, Filter::All, true) }
     }
 
     /// The next request; waits for one.

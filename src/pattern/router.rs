@@ -173,22 +173,16 @@ impl fmt::Debug for RouterSender {
 }
 
 impl Router {
-    pub(crate) fn from_options(options: Options) -> Result<Router, OptionError> {
-        let mut directory = None;
-        let socket = Socket::assemble(SocketType::Router, options, |options, outbound, _, _| {
-            let pattern = Arc::new(Directory {
-                outbound: outbound.clone(),
-                handover: options.router_handover,
-                ids: Ids::default(),
-                known: Mutex::default(),
-                names: Mutex::default(),
-            });
-            directory = Some(pattern.clone());
-            pattern
+    pub(crate) fn from_options(options: Options) -> Router {
+        let (socket, directory) = Socket::assemble(SocketType::Router, options, |options, outbound, _| Directory {
+            outbound: outbound.clone(),
+            handover: options.router_handover,
+            ids: Ids::default(),
+            known: Mutex::default(),
+            names: Mutex::default(),
         });
-        let Some(directory) = directory else { unreachable!("a socket has a pattern") };
         let receiver = RouterReceiver { receiver: Receiver::with_origins(socket.clone(), Filter::All, true) };
-        Ok(Router { sender: RouterSender { socket, directory }, receiver })
+        Router { sender: RouterSender { socket, directory }, receiver }
     }
 
     /// Sends to this peer: see [`RouterSender::send_to`].
