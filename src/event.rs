@@ -223,9 +223,9 @@ pub enum Event {
         /// What the operating system said.
         reason: Reason,
     },
-    /// A listener stopped.
+    /// A listener stopped, or an endpoint is not connected to any more (`no_reconnect`, `reconnect_stop`).
     Stopped {
-        /// The endpoint it listened on.
+        /// The endpoint.
         endpoint: String,
     },
     /// A handshake is done: the peer takes part.

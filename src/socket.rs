@@ -76,12 +76,12 @@ impl Drop for Core {
 }
 
 impl Socket {
-    /// Joins the two sides of a socket. `pattern` is told where messages leave.
-    pub(crate) fn assemble(
+    /// Joins the two sides of a socket. `pattern` is told where messages leave and where they arrive.
+    pub(crate) fn assemble<P: Pattern + 'static>(
         kind: SocketType,
         options: Options,
-        pattern: impl FnOnce(&Options, &Arc<Outbound>, &Arc<Inbox>, &Arc<Events>) -> Arc<dyn Pattern>,
-    ) -> Socket {
+        pattern: impl FnOnce(&Options, &Arc<Outbound>, &Arc<Inbox>) -> P,
+    ) -> (Socket, Arc<P>) {
         let events = Arc::new(Events::default());
         let limits = Limits {
             hwm: if options.conflate { usize::from(kind == SocketType::Pub) } else { options.send_hwm },
@@ -92,16 +92,10 @@ impl Socket {
         };
         let outbound = Arc::new(Outbound::new(limits, events.clone()));
         let inbox = Arc::new(Inbox::new(options.recv_hwm, options.recv_hwm_bytes, options.conflate));
-        let pattern = pattern(&options, &outbound, &inbox, &events);
-        let shared = Shared::new(kind, options, (outbound, inbox), pattern, events);
-        Socket {
-            core: Arc::new(Core {
-                shared,
-                namespace: Namespace::global(),
-                ends: Mutex::default(),
-                closing: Mutex::default(),
-            }),
-        }
+        let pattern = Arc::new(pattern(&options, &outbound, &inbox));
+        let shared = Shared::new(kind, options, (outbound, inbox), pattern.clone(), events);
+        let core = Core { shared, namespace: Namespace::global(), ends: Mutex::default(), closing: Mutex::default() };
+        (Socket { core: Arc::new(core) }, pattern)
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -232,7 +226,7 @@ impl Socket {
     }
 
     /// Stops listening at `endpoint` (as [`Socket::bind_to`] returned it) and ends every connection that was
-    /// accepted there. What was received stays readable.
+    /// accepted there; peers of an `inproc` endpoint stay. What was received stays readable.
     ///
     /// # Errors
     /// [`DetachError`]: the socket is not bound there.

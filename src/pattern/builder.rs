@@ -33,7 +33,6 @@ use crate::socket::Socket;
 #[derive(Debug, Clone)]
 pub struct Builder<S> {
     options: Options,
-    invalid: Option<OptionError>,
     socket: PhantomData<fn() -> S>,
 }
 
@@ -42,7 +41,7 @@ pub trait Buildable: Sized + sealed::Sealed {
     /// The type's name on the wire.
     const TYPE: SocketType;
     #[doc(hidden)]
-    fn finish(options: BuiltOptions) -> Result<Self, OptionError>;
+    fn finish(options: BuiltOptions) -> Self;
     #[doc(hidden)]
     fn base(&self) -> &Socket;
 }
@@ -70,7 +69,7 @@ macro_rules! setters {
 
 impl<S: Buildable> Builder<S> {
     fn new() -> Builder<S> {
-        Builder { options: Options::default(), invalid: None, socket: PhantomData }
+        Builder { options: Options::default(), socket: PhantomData }
     }
 
     /// Messages per peer that may wait in each direction; 0 is unlimited. Default 1,000.
@@ -87,7 +86,7 @@ impl<S: Buildable> Builder<S> {
         send_hwm_bytes(send_hwm_bytes: usize);
         /// Bytes per peer that may wait to be read; 0 is off. Default 64 MiB. An empty queue takes one message of any size.
         recv_hwm_bytes(recv_hwm_bytes: usize);
-        /// What happens at a high-water mark. Default by type: Block for PUSH, REQ, DEALER, PAIR; DropNewest for the rest.
+        /// What happens at a high-water mark. Default by type: Block for PUSH, REQ, DEALER, PAIR and a `mandatory` ROUTER; DropNewest for the rest. A REQ always blocks.
         on_full(on_full: OnFull) => Some;
         /// Who writes. Default [`FlushPolicy::Auto`].
         flush_policy(flush: FlushPolicy);
@@ -133,9 +132,13 @@ impl<S: Buildable> Builder<S> {
         max_memory(max_memory: u64);
         /// Most metadata of a handshake, in bytes. Default 16 KiB.
         max_metadata(limits.max_metadata: usize);
+        /// Most properties in that metadata. Default 64.
+        max_properties(limits.max_properties: usize);
         /// Most bytes before a handshake is done. Default 32 KiB.
         max_handshake_bytes(limits.max_handshake_bytes: usize);
-        /// Most frames before the delimiter of a request. Default 64.
+        /// Most frames in a row that mean nothing (empty or unknown commands) before the connection ends. Default 10,000.
+        max_meaningless_frames(limits.max_meaningless_frames: usize);
+        /// Most frames before the delimiter of a request; a request with more is dropped and counted as `Malformed`. Default 64.
         max_envelope(limits.max_envelope: usize);
         /// The kernel's send buffer per connection, in bytes. Default: the system's.
         send_buffer(transport.send_buffer: usize) => Some;
@@ -195,9 +198,6 @@ impl<S: Buildable> Builder<S> {
     fn check(self) -> Result<Options, OptionError> {
         let options = self.options;
         let fail = |name: &str, why: &str| Err(OptionError::new(name, why));
-        if let Some(error) = self.invalid {
-            return Err(error);
-        }
         if options.identity.len() > 255 || options.identity.first() == Some(&0) {
             return fail("identity", "at most 255 bytes, the first not 0");
         }
@@ -225,13 +225,13 @@ impl<S: Buildable> Builder<S> {
     /// # Errors
     /// [`OptionError`]: an option is out of range or does not go with another.
     pub fn build(self) -> Result<S, OptionError> {
-        S::finish(BuiltOptions(self.check()?))
+        Ok(S::finish(BuiltOptions(self.check()?)))
     }
 
     /// Makes the socket and binds it.
     ///
     /// # Errors
-    /// [`BindError`].
+    /// [`BindError`]; an option that is wrong is its `Option`.
     ///
     /// # Cancel safety
     /// Safe: dropped, it has bound nothing.
@@ -328,7 +328,7 @@ macro_rules! constructors {
         impl Buildable for $type {
             const TYPE: SocketType = SocketType::$type;
 
-            fn finish(options: BuiltOptions) -> Result<$type, OptionError> {
+            fn finish(options: BuiltOptions) -> $type {
                 $type::from_options(options.0)
             }
 
@@ -347,11 +347,7 @@ macro_rules! constructors {
         impl $type {
             /// A socket with default options, neither bound nor connected.
             pub fn new() -> $type {
-                match $type::from_options(Options::default()) {
-                    Ok(socket) => socket,
-                    // The defaults are a constant of this crate, and a test builds every type from them.
-                    Err(error) => unreachable!("default options: {error}"),
-                }
+                $type::from_options(Options::default())
             }
 
             /// Options first.

@@ -150,6 +150,9 @@ impl Sender {
         message: impl Into<Message>,
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
+        if self.outbound().takes_toll() {
+            yield_to_others().await;
+        }
         let mut message = Some(message.into());
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
@@ -210,7 +213,7 @@ impl Sender {
     }
 
     /// Waits for room for one message and sets it aside: the right tool inside `select!`. A publisher's permit
-    /// is there at once, since a publisher does not wait for one peer.
+    /// is there at once, since a publisher does not wait for one peer. `send_timeout` does not apply.
     ///
     /// # Errors
     /// [`SendError::Closed`].
@@ -229,7 +232,7 @@ impl Sender {
         }
     }
 
-    /// Sets room aside for one message if that needs no waiting.
+    /// Sets room aside for one message if that needs no waiting: see [`Sender::reserve`].
     ///
     /// # Errors
     /// [`TrySendError`]: `Full`, `Closed`.
@@ -274,11 +277,11 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Waits until everything accepted so far for connected peers is with the operating system. Delivery needs
-    /// no flush; this is for those who want to know.
+    /// Waits until nothing waits for connected peers: everything is with the operating system. What others send
+    /// meanwhile is waited for, too. Delivery needs no flush; this is for those who want to know.
     ///
     /// # Errors
-    /// [`SendError::Closed`].
+    /// None today: a socket that is closed meanwhile has nothing that waits.
     ///
     /// # Cancel safety
     /// Safe: it only hurries what would happen anyway.
@@ -302,7 +305,16 @@ impl Sender {
         Ok(())
     }
 
-    /// This sender as a `Sink` of messages.
+    /// Different prefixes in use here: of the subscribers, or of our own.
+    pub(super) fn topic_count(&self) -> usize {
+        match &self.route {
+            Route::Balance => 0,
+            Route::Publish(publisher) => publisher.topic_count(),
+            Route::Upstream(subscriber) => subscriber.topic_count(),
+        }
+    }
+
+    /// This sender as a `Sink` of messages. `send_timeout` does not apply to it.
     pub fn sink(&self) -> MessageSink {
         MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default() }
     }
