@@ -1,5 +1,6 @@
 //! Options first, then the socket: [`Builder`], one for all types.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -30,10 +31,22 @@ use crate::socket::Socket;
 /// # Ok(()) }
 /// ```
 #[must_use = "a builder makes no socket by itself"]
-#[derive(Debug, Clone)]
 pub struct Builder<S> {
     options: Options,
     socket: PhantomData<fn() -> S>,
+}
+
+// By hand: derived, they would ask the same of `S`, of which there is none here.
+impl<S> Clone for Builder<S> {
+    fn clone(&self) -> Builder<S> {
+        Builder { options: self.options.clone(), invalid: self.invalid.clone(), socket: PhantomData }
+    }
+}
+
+impl<S> fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// A socket type that a [`Builder`] can build. Not for other crates to implement.

@@ -286,13 +286,13 @@ impl RouterSender {
     /// # Cancel safety
     /// Safe: dropped before it is done, nothing was sent.
     pub async fn send_to(&self, peer: &PeerId, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        if self.socket.outbound().takes_toll() {
+            yield_to_others().await;
+        }
         let mut message = Some(message.into());
         let Some(key) = self.directory.find(peer) else {
             return self.unknown(message).map_err(|(refused, message)| send_error(refused, message));
         };
-        if self.socket.outbound().takes_toll() {
-            yield_to_others().await;
-        }
         let sent = match self.socket.outbound().try_send_to(key, &mut message, false) {
             Err(Refused::Full) => {
                 let limit = self.socket.options().send_timeout;

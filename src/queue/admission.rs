@@ -345,6 +345,8 @@ impl State {
     /// One peer has no room.
     #[cold]
     fn overflow(&mut self, key: PeerKey, message: &mut Option<Message>, after: &mut After) -> Result<(), Refused> {
+        // A loop that never waits must let run those who could make room.
+        after.direct = true;
         match self.limits.on_full {
             OnFull::Block => return Err(Refused::Full),
             OnFull::DropNewest => {
