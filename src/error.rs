@@ -292,6 +292,25 @@ plain_errors! {
     }
 }
 
+/// Why [`Sender::send_all`](crate::Sender::send_all) stopped.
+#[derive(Debug)]
+pub struct SendAllError {
+    /// Messages that were sent.
+    pub sent: usize,
+    /// Those that were not, in order.
+    pub rest: Vec<crate::Message>,
+    /// What stopped it.
+    pub reason: SendError<()>,
+}
+
+impl fmt::Display for SendAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} after {} messages, {} are left", self.reason, self.sent, self.rest.len())
+    }
+}
+
+impl std::error::Error for SendAllError {}
+
 /// Why a request has no reply.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -353,6 +372,10 @@ pub enum Error {
     Detach(DetachError),
     Send(SendError<crate::Message>),
     TrySend(TrySendError<crate::Message>),
+    SendAll(SendAllError),
+    /// Room, a flush or a change of subscriptions, which concern no message.
+    Unsent(SendError<()>),
+    TryReserve(TrySendError<()>),
     Recv(RecvError),
     TryRecv(TryRecvError),
     Request(RequestError),
@@ -387,6 +410,9 @@ into_error! {
     Detach(DetachError),
     Send(SendError<crate::Message>),
     TrySend(TrySendError<crate::Message>),
+    SendAll(SendAllError),
+    Unsent(SendError<()>),
+    TryReserve(TrySendError<()>),
     Recv(RecvError),
     TryRecv(TryRecvError),
     Request(RequestError),

@@ -39,7 +39,7 @@ pub struct Builder<S> {
 // By hand: derived, they would ask the same of `S`, of which there is none here.
 impl<S> Clone for Builder<S> {
     fn clone(&self) -> Builder<S> {
-        Builder { options: self.options.clone(), invalid: self.invalid.clone(), socket: PhantomData }
+        Builder { options: self.options.clone(), socket: PhantomData }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::publish::Publisher;
 use super::subscribe::Subscriber;
-use crate::error::{SendError, TrySendError};
+use crate::error::{SendAllError, SendError, TrySendError};
 use crate::event::DropReason;
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
@@ -337,25 +337,6 @@ pub(crate) fn lost() -> Message {
     debug_assert!(false, "a refused send kept its message");
     Message::from("")
 }
-
-/// Why [`Sender::send_all`] stopped.
-#[derive(Debug)]
-pub struct SendAllError {
-    /// Messages that were sent.
-    pub sent: usize,
-    /// Those that were not, in order.
-    pub rest: Vec<Message>,
-    /// What stopped it.
-    pub reason: SendError<()>,
-}
-
-impl fmt::Display for SendAllError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} after {} messages, {} are left", self.reason, self.sent, self.rest.len())
-    }
-}
-
-impl std::error::Error for SendAllError {}
 
 /// Room for one message: sending it cannot fail or wait. Dropped, the room is free again.
 #[must_use = "dropping a permit gives its room back"]
