@@ -347,10 +347,10 @@ async fn answers_to_the_gone() -> String {
     let name = peer.name.clone();
     peer.send(&raw::session(SocketType::Router)).await.expect("an open connection");
     soon(peer.read_handshake()).await.expect("a handshake");
-    // In one piece, so that all of it is here when the peer goes: what still waits on its side when our answer
-    // comes back as a reset is its kernel's to drop.
-    let all: Vec<u8> = (0..1000).flat_map(|n| raw::message(&[format!("m{n}").as_bytes()])).collect();
-    peer.send(&all).await.expect("an open connection");
+    // In one segment: many small ones would not all fit into the other side's kernel, and a closed peer's kernel
+    // throws away what it still has.
+    let messages: Vec<u8> = (0..1000).flat_map(|n| raw::message(&[format!("m{n}").as_bytes()])).collect();
+    peer.send(&messages).await.expect("an open connection");
     drop(peer);
     for n in 0..1000 {
         let (who, message) = soon(router.recv()).await.expect("an open socket");
