@@ -87,7 +87,7 @@ impl<S: Buildable> Builder<S> {
         send_hwm_bytes(send_hwm_bytes: usize);
         /// Bytes per peer that may wait to be read; 0 is off. Default 64 MiB. An empty queue takes one message of any size.
         recv_hwm_bytes(recv_hwm_bytes: usize);
-        /// What happens at a high-water mark. Default by type: Block for PUSH, REQ, DEALER, PAIR; DropNewest for the rest.
+        /// What happens at a high-water mark. Default by type: Block for PUSH, REQ, DEALER, PAIR and a `mandatory` ROUTER; DropNewest for the rest.
         on_full(on_full: OnFull) => Some;
         /// Who writes. Default [`FlushPolicy::Auto`].
         flush_policy(flush: FlushPolicy);
@@ -180,7 +180,9 @@ impl<S: Buildable> Builder<S> {
         self
     }
 
-    /// Sets an option by its name here, from text: numbers, sizes (`64Ki`), durations (`250ms`, `5s`), `true`/`false`.
+    /// Sets an option by its name here, from text: numbers, sizes (`64Ki`), durations (`250ms`, `5s`; a bare number
+    /// is seconds; `inf` for `linger`, `send_timeout` and `recv_timeout`), two of them (`100ms,30s`) for `reconnect`
+    /// and `heartbeat`, `true`/`false`, and `on_full` as `block`, `drop-newest`, `drop-oldest` or `disconnect`.
     ///
     /// # Errors
     /// [`OptionError`]: no such option, or a value that does not fit; it says what does.
