@@ -196,7 +196,9 @@ impl<S: Buildable> Builder<S> {
         self
     }
 
-    /// Sets an option by its name here, from text: numbers, sizes (`64Ki`), durations (`250ms`, `5s`), `true`/`false`.
+    /// Sets an option by its name here, from text: numbers, sizes (`64Ki`), durations (`250ms`, `5s`; a bare number
+    /// is seconds; `inf` for `linger`, `send_timeout` and `recv_timeout`), two of them (`100ms,30s`) for `reconnect`
+    /// and `heartbeat`, `true`/`false`, and `on_full` as `block`, `drop-newest`, `drop-oldest` or `disconnect`.
     ///
     /// # Errors
     /// [`OptionError`]: no such option, or a value that does not fit; it says what does.

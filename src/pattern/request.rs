@@ -420,7 +420,8 @@ impl Pattern for Calls {
 ///
 /// Many requests may be on their way at once, from any task. Waits when: no peer is connected, or each has a
 /// request that must be answered first (a ROUTER, or `correlate(false)`). Never drops a request. A reply that
-/// comes after its request was given up is counted as `Late`. `lockstep` gives libzmq's strict turns.
+/// comes after its request was given up is counted as `Late`. Order: replies come as they come.
+/// `lockstep` gives libzmq's strict turns.
 #[derive(Clone)]
 pub struct Req {
     socket: Socket,
