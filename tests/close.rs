@@ -485,7 +485,9 @@ fn in_time(work: impl FnOnce() + Send + 'static) {
     match ended.recv_timeout(DEADLINE) {
         Ok(()) => {}
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("the thread hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => drop(thread.join().expect("no panic")),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            thread.join().expect("no panic");
+        }
     }
 }
 
