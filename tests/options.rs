@@ -111,7 +111,7 @@ fn no_text_makes_an_option_panic() {
         let (name, _) = GOOD[which % GOOD.len()];
         on_each_type(name, &text).len() == 11 && on_each_type(&text, "1").len() == 11
     }
-    QuickCheck::new().tests(500).quickcheck(property as fn(usize, String) -> bool);
+    QuickCheck::new().tests(cases()).quickcheck(property as fn(usize, String) -> bool);
 }
 
 #[test]

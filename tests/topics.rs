@@ -63,7 +63,7 @@ fn p05_prefixes_decide_and_nothing_else() {
         TestResult::passed()
     }
     let property = property as fn(Vec<Vec<Vec<u8>>>, Vec<Vec<u8>>) -> TestResult;
-    QuickCheck::new().tests(200).rng(Gen::new(20)).quickcheck(property);
+    QuickCheck::new().tests(cases()).rng(Gen::new(20)).quickcheck(property);
 }
 
 #[tokio::test]

@@ -282,5 +282,5 @@ fn p05_all_transports_give_the_same_results() {
             }
         });
     }
-    QuickCheck::new().tests(100).rng(Gen::new(30)).quickcheck(property as fn(Vec<Op>));
+    QuickCheck::new().tests(cases()).rng(Gen::new(30)).quickcheck(property as fn(Vec<Op>));
 }
