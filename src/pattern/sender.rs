@@ -20,6 +20,9 @@ use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
 
+/// Messages that `send_all` hands over at once.
+const RUN: usize = 256;
+
 /// How a message finds its peers.
 #[derive(Clone)]
 pub(crate) enum Route {
@@ -260,8 +263,24 @@ impl Sender {
         messages: impl IntoIterator<Item = M>,
     ) -> Result<usize, SendAllError> {
         let mut messages = messages.into_iter();
+        let mut run = VecDeque::new();
         let mut sent = 0;
-        while let Some(message) = messages.next() {
+        loop {
+            if run.is_empty() {
+                // Taken from the caller before the lock: its iterator may do anything.
+                run.extend(messages.by_ref().take(RUN).map(Into::into));
+                if run.is_empty() {
+                    return Ok(sent);
+                }
+            }
+            if self.outbound().takes_toll() {
+                yield_to_others().await;
+            }
+            if let Route::Balance = self.route {
+                sent += self.outbound().try_send_run(&mut run);
+            }
+            // The first that has to wait, or that goes by another way, goes by itself.
+            let Some(message) = run.pop_front() else { continue };
             match self.send(message).await {
                 Ok(_) => sent += 1,
                 Err(error) => {
@@ -269,12 +288,11 @@ impl Sender {
                         SendError::Timeout(_) => SendError::Timeout(()),
                         _ => SendError::Closed(()),
                     };
-                    let rest = std::iter::once(error.into_inner()).chain(messages.map(Into::into)).collect();
+                    let rest = std::iter::once(error.into_inner()).chain(run).chain(messages.map(Into::into)).collect();
                     return Err(SendAllError { sent, rest, reason });
                 }
             }
         }
-        Ok(sent)
     }
 
     /// Waits until nothing waits for connected peers: everything is with the operating system. What others send

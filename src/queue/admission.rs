@@ -5,6 +5,7 @@
 //! batch). The writer holds a lease, so bytes never pass each other; the system call runs without the lock.
 //! A message that is refused stays with the caller. Next: `waiters` for the line, `lease` for the way out.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
@@ -63,6 +64,35 @@ impl Outbound {
         self.lock().send_any(message, turnaround, &mut after)?;
         self.perform(&mut after);
         Ok(())
+    }
+
+    /// Sends from the front of `messages`, under one lock until something has to be written or woken. Returns how
+    /// many went; on refusal the refused one is at the front again.
+    pub(crate) fn try_send_run(&self, messages: &mut VecDeque<Message>) -> usize {
+        let mut sent = 0;
+        let mut refused = false;
+        while !refused && !messages.is_empty() {
+            let mut after = After::default();
+            {
+                let mut state = self.lock();
+                while let Some(message) = messages.pop_front() {
+                    let mut message = Some(message);
+                    refused = state.send_any(&mut message, false, &mut after).is_err();
+                    if let Some(message) = message {
+                        messages.push_front(message);
+                    }
+                    if refused {
+                        break;
+                    }
+                    sent += 1;
+                    if after.is_due() {
+                        break;
+                    }
+                }
+            }
+            self.perform(&mut after);
+        }
+        sent
     }
 
     /// Sends to this peer, which must have room. On refusal the message stays in `message`.
