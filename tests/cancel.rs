@@ -283,7 +283,7 @@ on_both_runtimes! {
                     None => assert!(pull.endpoints().is_empty(), "{transport}: dropped, it has bound nothing"),
                     Some(bound) => {
                         let bound = bound.expect("free");
-                        assert_eq!(pull.endpoints(), [bound.clone()]);
+                        assert_eq!(pull.endpoints(), std::slice::from_ref(&bound));
                         pull.unbind(bound.clone()).expect("bound");
                         until(|| std::path::Path::new(bound.to_string().trim_start_matches("ipc://")).exists().eq(&false))
                             .await;

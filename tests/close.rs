@@ -315,7 +315,6 @@ async fn p10_every_wait_ends_with_its_socket() {
     for transport in TRANSPORTS {
         for now in [false, true] {
             let (mut waits, sockets) = every_wait(transport).await;
-            let before = waits.0.len();
             others_run().await;
             while let Some(early) = waits.0.try_join_next() {
                 // To the other socket of this process everything accepted is handed over already.
@@ -486,7 +485,9 @@ fn in_time(work: impl FnOnce() + Send + 'static) {
     match ended.recv_timeout(DEADLINE) {
         Ok(()) => {}
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("the thread hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => drop(thread.join().expect("no panic")),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            thread.join().expect("no panic");
+        }
     }
 }
 

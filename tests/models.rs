@@ -13,9 +13,9 @@ use ginnel::*;
 use quickcheck::{Arbitrary, Gen, QuickCheck, Testable};
 use tokio::task::JoinHandle;
 
-/// Two hundred cases of up to so many operations.
+/// As many cases as asked for, of up to so many operations.
 fn check(size: usize, property: impl Testable) {
-    QuickCheck::new().tests(200).rng(Gen::new(size)).quickcheck(property);
+    QuickCheck::new().tests(cases()).rng(Gen::new(size)).quickcheck(property);
 }
 
 /// Runs one case on a runtime of its own.

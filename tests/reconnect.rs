@@ -471,7 +471,7 @@ async fn p06_what_waits_for_a_disconnected_endpoint_lingers_or_is_counted() {
 
 /// Joins two sockets: who binds, and who comes first.
 async fn meet(one: &Socket, two: &Socket, transport: &str, order: usize) {
-    let (binder, dialler) = if order % 2 == 0 { (one, two) } else { (two, one) };
+    let (binder, dialler) = if order.is_multiple_of(2) { (one, two) } else { (two, one) };
     let there = later(transport).await;
     if order < 2 {
         bind_again(binder, &there).await;

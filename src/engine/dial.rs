@@ -98,8 +98,8 @@ async fn keep_connected(dial: &Dial) {
     let (min, max) = options.reconnect.unwrap_or_default();
     let mut backoff = Backoff::new(min, max);
     loop {
-        let begun = Instant::now();
-        let reason = connect_once(dial).await;
+        let mut stood = None;
+        let reason = connect_once(dial, &mut stood).await;
         if dial.is_over() {
             return;
         }
@@ -110,7 +110,8 @@ async fn keep_connected(dial: &Dial) {
         }
         if refused {
             backoff.give_time();
-        } else if begun.elapsed() >= HEALTHY {
+        } else if stood.is_some_and(|since: Instant| since.elapsed() >= HEALTHY) {
+            // Not an attempt that took as long: a peer that never answers is no healthy one.
             backoff.reset();
         }
         let after = backoff.wait(noise());
@@ -123,8 +124,8 @@ async fn keep_connected(dial: &Dial) {
     }
 }
 
-/// One attempt and, if it succeeds, the whole connection. Says why it ended.
-async fn connect_once(dial: &Dial) -> Reason {
+/// One attempt and, if it succeeds, the whole connection. Says why it ended, and in `stood` since when it stood.
+async fn connect_once(dial: &Dial, stood: &mut Option<Instant>) -> Reason {
     let Dial { shared, name, key, .. } = dial;
     let over = async {
         dial.over().await;
@@ -151,6 +152,7 @@ async fn connect_once(dial: &Dial) -> Reason {
         // Whoever ended it may have given the order just before there was a connection.
         shared.outbound.kick(*key, Reason::Local);
     }
+    *stood = Some(Instant::now());
     let reason = serve(shared, (&mut read, &write), *key, &peer, input).await;
     if reason == Reason::HwmReached {
         shared.outbound.clear(*key, DropReason::PeerGone);

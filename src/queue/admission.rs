@@ -35,6 +35,24 @@ impl Wait {
     pub(super) fn id(&mut self) -> &mut Option<u64> {
         &mut self.id
     }
+
+    fn poll(&mut self, state: &mut State, cx: &Context<'_>) -> Turn {
+        let Some(id) = self.id else { return Turn::Look(None) };
+        let Some(outcome) = state.waiters.poll(id, cx.waker()) else { return Turn::Waits };
+        self.id = None;
+        match outcome {
+            Outcome::Granted(key) => Turn::Granted(key),
+            Outcome::Again => Turn::Look(Some(id)),
+        }
+    }
+}
+
+/// What a place in the line comes to when its sender is polled.
+enum Turn {
+    Waits,
+    Granted(PeerKey),
+    /// Nothing is set aside: the sender looks for itself, and waits where it was in the line (if it was).
+    Look(Option<u64>),
 }
 
 impl Outbound {
@@ -72,23 +90,16 @@ impl Outbound {
         let mut after = After::default();
         let result = {
             let mut state = self.lock();
-            let mut before = None;
-            if let Some(id) = wait.id {
-                match state.waiters.poll(id, cx.waker()) {
-                    None => return Poll::Pending,
-                    Some(Outcome::Granted(key)) => {
-                        wait.id = None;
-                        state.redeem(key, message, turnaround, &mut after);
-                        drop(state);
-                        self.perform(&mut after);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Some(Outcome::Again) => {
-                        wait.id = None;
-                        before = Some(id);
-                    }
+            let before = match wait.poll(&mut state, cx) {
+                Turn::Waits => return Poll::Pending,
+                Turn::Granted(key) => {
+                    state.redeem(key, message, turnaround, &mut after);
+                    drop(state);
+                    self.perform(&mut after);
+                    return Poll::Ready(Ok(()));
                 }
-            }
+                Turn::Look(before) => before,
+            };
             let outcome = match target {
                 Target::Peer(key) => state.send_to(key, message, turnaround, &mut after),
                 _ => state.send_any(message, turnaround, &mut after),
@@ -106,20 +117,11 @@ impl Outbound {
     /// Sets room aside for one message at some peer, waiting in line for it.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>, wait: &mut Wait) -> Poll<Result<PeerKey, Refused>> {
         let mut state = self.lock();
-        let mut before = None;
-        if let Some(id) = wait.id {
-            match state.waiters.poll(id, cx.waker()) {
-                None => return Poll::Pending,
-                Some(Outcome::Granted(key)) => {
-                    wait.id = None;
-                    return Poll::Ready(Ok(key));
-                }
-                Some(Outcome::Again) => {
-                    wait.id = None;
-                    before = Some(id);
-                }
-            }
-        }
+        let before = match wait.poll(&mut state, cx) {
+            Turn::Waits => return Poll::Pending,
+            Turn::Granted(key) => return Poll::Ready(Ok(key)),
+            Turn::Look(before) => before,
+        };
         match state.set_aside() {
             Err(Refused::Full) => {
                 wait.id = Some(state.waiters.join(Target::Any, cx.waker(), before));
@@ -343,6 +345,8 @@ impl State {
     /// One peer has no room.
     #[cold]
     fn overflow(&mut self, key: PeerKey, message: &mut Option<Message>, after: &mut After) -> Result<(), Refused> {
+        // A loop that never waits must let run those who could make room.
+        after.direct = true;
         match self.limits.on_full {
             OnFull::Block => return Err(Refused::Full),
             OnFull::DropNewest => {

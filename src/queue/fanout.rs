@@ -29,6 +29,8 @@ struct Class {
     /// Below these two no member can be full; they are only ever too low.
     check_messages: usize,
     check_bytes: usize,
+    /// Some members miss what is published; also only ever too true.
+    misses: bool,
     dirty: bool,
 }
 
@@ -326,8 +328,13 @@ impl State {
         }
         let Some(class) = self.fanout.classes.get_mut(class).and_then(Option::as_mut) else { return };
         let (mut messages, mut bytes) = (usize::MAX, usize::MAX);
+        class.misses = false;
         for &key in &class.members {
-            let Some(peer) = self.peers.get(key).filter(|peer| !peer.muted) else { continue };
+            let Some(peer) = self.peers.get(key) else { continue };
+            if peer.muted {
+                class.misses = true;
+                continue;
+            }
             if peer.hwm != 0 {
                 messages = messages.min(peer.hwm.saturating_sub(peer.outbox.queued()));
             }
@@ -392,6 +399,8 @@ impl State {
         if class.members.is_empty() {
             return;
         }
+        // Only if others run do those who are full ever get room.
+        after.direct |= class.misses;
         let immediate = self.limits.flush == FlushPolicy::Immediate;
         if is_external(message) {
             self.seal(index);
@@ -422,6 +431,7 @@ impl State {
         for &key in members {
             let Some(peer) = self.peers.get_mut(key) else { continue };
             if peer.is_full() {
+                after.direct = true;
                 let goes_on = on_full == OnFull::DropOldest && peer.drop_oldest();
                 if on_full == OnFull::Disconnect {
                     peer.kick = Some(Reason::HwmReached);
@@ -436,6 +446,7 @@ impl State {
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
+            after.direct |= one.direct;
             after.wake_also(one.wake);
             after.direct |= one.direct;
         }

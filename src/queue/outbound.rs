@@ -259,6 +259,8 @@ impl Outbound {
     /// Counts messages that never reached an outbox.
     pub(crate) fn count_drop(&self, key: Option<PeerKey>, reason: DropReason, count: u64) {
         self.lock().count_drop(key, reason, count);
+        // A loop that only drops must let run those whom it could reach.
+        self.toll.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn sent(&self, key: PeerKey) -> Option<Sent> {

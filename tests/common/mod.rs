@@ -126,3 +126,8 @@ pub(crate) fn number(message: &Message) -> u32 {
 
 /// A quick reconnect for tests that need one.
 pub(crate) const QUICK: Duration = Duration::from_millis(5);
+
+/// How many cases a property is tried with: 200, or what the weekly run asks for.
+pub(crate) fn cases() -> u64 {
+    std::env::var("QUICKCHECK_TESTS").ok().and_then(|count| count.parse().ok()).unwrap_or(200)
+}
