@@ -21,7 +21,7 @@ fn over_limit(event: &Event, name: &str, at: Phase) -> bool {
 
 /// N01: silent connections push each other out, oldest first, and cost little.
 async fn silent_crowd(kind: SocketType, crowd: usize) -> String {
-    let rig = Rig::start(Setup::new(kind, Transport::Tcp).option("handshake_timeout", "60s")).await;
+    let rig = Rig::start(Setup::new(kind, Transport::Tcp)).await;
     let before = resident();
     let mut peers = Vec::new();
     for _ in 0..crowd {
