@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 fn ten_for_nobody(transport: &str, linger: Option<Duration>) -> (Push, String) {
     let there = match transport {
         "tcp" => {
-            let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+            let holder = std::net::TcpListener::bind((loopback(), 0)).expect("bind");
             format!("tcp://{}", holder.local_addr().expect("an address"))
         }
         other => place(other),
@@ -237,15 +237,8 @@ impl Waits {
 async fn every_wait(transport: &str) -> (Waits, Vec<Socket>) {
     let mut waits = Waits(JoinSet::new());
     let mut sockets: Vec<Socket> = Vec::new();
-    let stuck = Pull::builder().recv_hwm(1).bind(place(transport)).await.expect("bind");
-    let builder = Push::builder().send_hwm(1).linger(Duration::from_millis(10));
-    let push = builder.connect(stuck.local_endpoint()).expect("connect");
-    soon(push.wait_for_peers(1)).await.expect("open");
-    soon(stuck.wait_for_peers(1)).await.expect("open");
-    let body = Bytes::from(vec![0; 1 << 20]);
-    until(|| push.try_send(body.clone()).is_err() && only_peer(&stuck).unread >= 1).await;
-    others_run().await;
-    while push.try_send(body.clone()).is_ok() {}
+    let (push, _) = ten_for_nobody(transport, Some(Duration::from_millis(10)));
+    while push.try_send("x").is_ok() {}
     let all = push.clone();
     waits.add("send", async move { all.send("x").await.expect_err("closed") });
     let all = push.clone();
@@ -255,13 +248,23 @@ async fn every_wait(transport: &str) -> (Waits, Vec<Socket>) {
     let all = push.clone();
     waits.add("reserve", async move { all.reserve().await.map(drop).expect_err("closed") });
     let all = push.clone();
-    waits.add("flush", async move { all.flush().await });
-    let all = push.clone();
     waits.add("wait_for_peers", async move { all.wait_for_peers(2).await.expect_err("closed") });
     let mut monitor = push.monitor();
     waits.add("monitor", async move { while monitor.recv().await.is_some() {} });
     sockets.push((**push).clone());
+
+    // More than any kernel takes, to a reader that never reads.
+    let stuck = Pull::builder().recv_hwm(1).bind(place(transport)).await.expect("bind");
+    let builder = Push::builder().linger(Duration::from_millis(10));
+    let push = builder.connect(stuck.local_endpoint()).expect("connect");
+    soon(push.wait_for_peers(1)).await.expect("open");
+    let body = Bytes::from(vec![0; 24 << 20]);
+    for _ in 0..3 {
+        push.try_send(body.clone()).expect("room");
+    }
+    sockets.push((**push).clone());
     sockets.push((**stuck).clone());
+    waits.add("flush", async move { push.flush().await });
     // Kept by a task, as the program that forgot it would.
     waits.add("the reader that never reads", async move { stuck.wait_for_peers(9).await.expect_err("closed") });
 

@@ -28,10 +28,22 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A loopback address that no other test uses, where the system has more than one: then a port that one test
+/// gives up for a while cannot be taken by another.
+pub(crate) fn loopback() -> std::net::Ipv4Addr {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if cfg!(not(target_os = "linux")) {
+        return std::net::Ipv4Addr::LOCALHOST;
+    }
+    let at = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    std::net::Ipv4Addr::new(127, high.wrapping_add((at / 250) as u8), low, 1 + (at % 250) as u8)
+}
+
 /// A free place to bind to.
 pub(crate) fn place(transport: &str) -> String {
     match transport {
-        "tcp" => "tcp://127.0.0.1:0".to_owned(),
+        "tcp" => format!("tcp://{}:0", loopback()),
         // A path of our own and not `*`, whose directory goes with the listener: it can be bound again.
         "ipc" => format!("ipc://{}", std::env::temp_dir().join(unique("ginnel-promise")).display()),
         _ => format!("inproc://{}", unique("promise")),
