@@ -104,18 +104,6 @@ impl std::error::Error for BindError {
     }
 }
 
-impl From<EndpointError> for BindError {
-    fn from(e: EndpointError) -> BindError {
-        BindError::Endpoint(e)
-    }
-}
-
-impl From<OptionError> for BindError {
-    fn from(e: OptionError) -> BindError {
-        BindError::Option(e)
-    }
-}
-
 /// Why a connect could not be started. What the network does later is an event, not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -138,17 +126,13 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
-
-impl From<EndpointError> for ConnectError {
-    fn from(e: EndpointError) -> ConnectError {
-        ConnectError::Endpoint(e)
-    }
-}
-
-impl From<OptionError> for ConnectError {
-    fn from(e: OptionError) -> ConnectError {
-        ConnectError::Option(e)
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ConnectError::Endpoint(e) => Some(e),
+            ConnectError::Option(e) => Some(e),
+            ConnectError::Closed => None,
+        }
     }
 }
 
@@ -176,12 +160,29 @@ impl fmt::Display for DetachError {
     }
 }
 
-impl std::error::Error for DetachError {}
-
-impl From<EndpointError> for DetachError {
-    fn from(e: EndpointError) -> DetachError {
-        DetachError::Endpoint(e)
+impl std::error::Error for DetachError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DetachError::Endpoint(e) => Some(e),
+            DetachError::NotFound(_) => None,
+        }
     }
+}
+
+macro_rules! wrapping {
+    ($($name:ident: $($variant:ident($from:ty)),+;)*) => {$($(
+        impl From<$from> for $name {
+            fn from(e: $from) -> $name {
+                $name::$variant(e)
+            }
+        }
+    )+)*};
+}
+
+wrapping! {
+    BindError: Endpoint(EndpointError), Option(OptionError);
+    ConnectError: Endpoint(EndpointError), Option(OptionError);
+    DetachError: Endpoint(EndpointError);
 }
 
 macro_rules! send_errors {
@@ -291,6 +292,25 @@ plain_errors! {
     }
 }
 
+/// Why [`Sender::send_all`](crate::Sender::send_all) stopped.
+#[derive(Debug)]
+pub struct SendAllError {
+    /// Messages that were sent.
+    pub sent: usize,
+    /// Those that were not, in order.
+    pub rest: Vec<crate::Message>,
+    /// What stopped it.
+    pub reason: SendError<()>,
+}
+
+impl fmt::Display for SendAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} after {} messages, {} are left", self.reason, self.sent, self.rest.len())
+    }
+}
+
+impl std::error::Error for SendAllError {}
+
 /// Why a request has no reply.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -331,7 +351,14 @@ impl fmt::Display for RequestError {
     }
 }
 
-impl std::error::Error for RequestError {}
+impl std::error::Error for RequestError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RequestError::Send(e) => Some(e),
+            _ => None,
+        }
+    }
+}
 
 /// Any error of this crate, for `?`.
 #[derive(Debug)]
@@ -345,6 +372,10 @@ pub enum Error {
     Detach(DetachError),
     Send(SendError<crate::Message>),
     TrySend(TrySendError<crate::Message>),
+    SendAll(SendAllError),
+    /// Room, a flush or a change of subscriptions, which concern no message.
+    Unsent(SendError<()>),
+    TryReserve(TrySendError<()>),
     Recv(RecvError),
     TryRecv(TryRecvError),
     Request(RequestError),
@@ -379,6 +410,9 @@ into_error! {
     Detach(DetachError),
     Send(SendError<crate::Message>),
     TrySend(TrySendError<crate::Message>),
+    SendAll(SendAllError),
+    Unsent(SendError<()>),
+    TryReserve(TrySendError<()>),
     Recv(RecvError),
     TryRecv(TryRecvError),
     Request(RequestError),

@@ -177,8 +177,14 @@ impl DropReason {
 }
 
 /// Dropped messages, counted by [`DropReason`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl fmt::Debug for Drops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(reason, count)| (reason.name(), count))).finish()
+    }
+}
 
 impl Drops {
     /// Messages dropped for this reason.
@@ -223,9 +229,9 @@ pub enum Event {
         /// What the operating system said.
         reason: Reason,
     },
-    /// A listener stopped.
+    /// A listener stopped, or an endpoint is not connected to any more (`no_reconnect`, `reconnect_stop`).
     Stopped {
-        /// The endpoint it listened on.
+        /// The endpoint.
         endpoint: String,
     },
     /// A handshake is done: the peer takes part.

@@ -48,8 +48,8 @@ mod readme {}
 pub use endpoint::{Endpoint, IntoEndpoint};
 pub use engine::events::Monitor;
 pub use error::{
-    BindError, ConnectError, DetachError, EndpointError, Error, OptionError, RecvError, RequestError, SendError,
-    TryRecvError, TrySendError, WaitError,
+    BindError, ConnectError, DetachError, EndpointError, Error, OptionError, RecvError, RequestError, SendAllError,
+    SendError, TryRecvError, TrySendError, WaitError,
 };
 pub use event::{DropReason, Drops, Event, Phase, Reason};
 pub use message::{Frame, Message, NoFrames, Receipt};
@@ -65,7 +65,7 @@ pub use pattern::receiver::{Receiver, SharedReceiver};
 pub use pattern::reply::{Rep, Request, Responder};
 pub use pattern::request::{Req, RequestBuilder};
 pub use pattern::router::{PeerId, Router, RouterReceiver, RouterSender};
-pub use pattern::sender::{MessageSink, Permit, SendAllError, Sender};
+pub use pattern::sender::{MessageSink, Permit, Sender};
 pub use pattern::subscribe::{Sub, Subscriptions};
 pub use pattern::xpub::XPub;
 pub use pattern::xsub::XSub;

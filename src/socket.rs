@@ -76,12 +76,12 @@ impl Drop for Core {
 }
 
 impl Socket {
-    /// Joins the two sides of a socket. `pattern` is told where messages leave.
-    pub(crate) fn assemble(
+    /// Joins the two sides of a socket. `pattern` is told where messages leave and where they arrive.
+    pub(crate) fn assemble<P: Pattern + 'static>(
         kind: SocketType,
         options: Options,
-        pattern: impl FnOnce(&Options, &Arc<Outbound>, &Arc<Inbox>, &Arc<Events>) -> Arc<dyn Pattern>,
-    ) -> Socket {
+        pattern: impl FnOnce(&Options, &Arc<Outbound>, &Arc<Inbox>) -> P,
+    ) -> (Socket, Arc<P>) {
         let events = Arc::new(Events::default());
         let limits = Limits {
             hwm: if options.conflate { usize::from(kind == SocketType::Pub) } else { options.send_hwm },
@@ -92,16 +92,10 @@ impl Socket {
         };
         let outbound = Arc::new(Outbound::new(limits, events.clone()));
         let inbox = Arc::new(Inbox::new(options.recv_hwm, options.recv_hwm_bytes, options.conflate));
-        let pattern = pattern(&options, &outbound, &inbox, &events);
-        let shared = Shared::new(kind, options, (outbound, inbox), pattern, events);
-        Socket {
-            core: Arc::new(Core {
-                shared,
-                namespace: Namespace::global(),
-                ends: Mutex::default(),
-                closing: Mutex::default(),
-            }),
-        }
+        let pattern = Arc::new(pattern(&options, &outbound, &inbox));
+        let shared = Shared::new(kind, options, (outbound, inbox), pattern.clone(), events);
+        let core = Core { shared, namespace: Namespace::global(), ends: Mutex::default(), closing: Mutex::default() };
+        (Socket { core: Arc::new(core) }, pattern)
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -232,24 +226,29 @@ impl Socket {
     }
 
     /// Stops listening at `endpoint` (as [`Socket::bind_to`] returned it) and ends every connection that was
-    /// accepted there. What was received stays readable.
+    /// accepted there; peers of an `inproc` endpoint stay. What was received stays readable.
     ///
     /// # Errors
     /// [`DetachError`]: the socket is not bound there.
     pub fn unbind(&self, endpoint: impl IntoEndpoint) -> Result<(), DetachError> {
-        match self.core.take_end(endpoint.into_endpoint()?, true)? {
+        let shared = self.shared();
+        let serial = match self.core.take_end(endpoint.into_endpoint()?, true)? {
             End::Listener { serial, stop, .. } => {
                 let _ = stop.send(true);
-                let shared = self.shared();
-                let table = shared.table();
-                let accepted = table.iter().filter(|(_, entry)| entry.via == Via::Listener(serial));
-                let keys: Vec<PeerKey> = accepted.map(|(key, _)| *key).collect();
-                drop(table);
-                keys.into_iter().for_each(|key| shared.outbound.kick(key, Reason::Local));
+                serial
             }
-            End::InprocBound { name, .. } => self.core.namespace.unbind(&name, self.shared()),
-            _ => {}
-        }
+            End::InprocBound { name, serial, .. } => {
+                self.core.namespace.unbind(&name, shared);
+                serial
+            }
+            // Asked for a bound one.
+            _ => return Ok(()),
+        };
+        let table = shared.table();
+        let accepted = table.iter().filter(|(_, entry)| entry.via == Via::Listener(serial));
+        let keys: Vec<PeerKey> = accepted.map(|(key, _)| *key).collect();
+        drop(table);
+        keys.into_iter().for_each(|key| shared.outbound.kick(key, Reason::Local));
         Ok(())
     }
 

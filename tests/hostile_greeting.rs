@@ -249,14 +249,18 @@ async fn self_connection() -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p01_p02_p04_hostile_greetings() {
     let report = Report::new("hostile greeting");
-    run_rows(&report, all_over_tcp(), &ROLES, greeting_rows()).await;
-    run_rows(&report, some_over_ipc(), &ROLES, greeting_rows()).await;
-    run_rows(&report, plain_setups(), &ROLES, plain_rows()).await;
+    tokio::join!(
+        run_rows(&report, all_over_tcp(), &ROLES, greeting_rows()),
+        run_rows(&report, some_over_ipc(), &ROLES, greeting_rows()),
+        run_rows(&report, plain_setups(), &ROLES, plain_rows()),
+    );
     for (kind, role) in
         [(SocketType::Pull, Role::Server), (SocketType::Req, Role::Client), (SocketType::XPub, Role::Server)]
     {
-        report.row("G09 cut at every byte, FIN", cut_everywhere(kind, role, false)).await;
-        report.row("G09 cut at every byte, RST", cut_everywhere(kind, role, true)).await;
+        tokio::join!(
+            report.row("G09 cut at every byte, FIN", cut_everywhere(kind, role, false)),
+            report.row("G09 cut at every byte, RST", cut_everywhere(kind, role, true)),
+        );
     }
     for kind in RECEIVERS {
         report.row("G10 session in one segment", pipelined(kind, Role::Server, Transport::Tcp, 1 << 20)).await;

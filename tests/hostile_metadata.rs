@@ -374,9 +374,16 @@ async fn metadata_memory() -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p01_p02_p11_hostile_handshakes() {
     let report = Report::new("hostile metadata");
+    use SocketType::{Dealer, Pub, Pull, Push, Rep, Req};
     report.row("M04 memory after ten floods of 16 MiB", metadata_memory()).await;
-    run_rows(&report, all_over_tcp(), &ROLES, all_rows()).await;
-    run_rows(&report, some_over_ipc(), &ROLES, all_rows()).await;
+    let servers = [Pull, Pub, Rep].map(plain_server).to_vec();
+    let clients = [Push, Dealer, Req].map(plain_client).to_vec();
+    tokio::join!(
+        run_rows(&report, all_over_tcp(), &ROLES, all_rows()),
+        run_rows(&report, some_over_ipc(), &ROLES, all_rows()),
+        run_rows(&report, servers, &[Role::Server], against_plain_server()),
+        run_rows(&report, clients, &[Role::Client], against_plain_client()),
+    );
     for kind in SocketType::ALL {
         for role in ROLES {
             report.row("M05 wrong Socket-Type", wrong_types(kind, role, Transport::Tcp)).await;
@@ -384,11 +391,6 @@ async fn p01_p02_p11_hostile_handshakes() {
     }
     report.row("M05 wrong Socket-Type", wrong_types(SocketType::Rep, Role::Server, Transport::Ipc)).await;
     report.row("M06 identities", identities()).await;
-    use SocketType::{Dealer, Pub, Pull, Push, Rep, Req};
-    let servers = [Pull, Pub, Rep].map(plain_server).to_vec();
-    run_rows(&report, servers, &[Role::Server], against_plain_server()).await;
-    let clients = [Push, Dealer, Req].map(plain_client).to_vec();
-    run_rows(&report, clients, &[Role::Client], against_plain_client()).await;
     report.row("C14 denied, and told so", denied_is_said()).await;
     report.row("C14 no password to strangers", password_stays_home()).await;
     report.finish();

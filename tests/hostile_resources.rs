@@ -21,7 +21,7 @@ fn over_limit(event: &Event, name: &str, at: Phase) -> bool {
 
 /// N01: silent connections push each other out, oldest first, and cost little.
 async fn silent_crowd(kind: SocketType, crowd: usize) -> String {
-    let rig = Rig::start(Setup::new(kind, Transport::Tcp).option("handshake_timeout", "60s")).await;
+    let rig = Rig::start(Setup::new(kind, Transport::Tcp)).await;
     let before = resident();
     let mut peers = Vec::new();
     for _ in 0..crowd {
@@ -337,7 +337,7 @@ async fn unread_monitor(times: usize) -> String {
 
 /// N09: texts that are no endpoints, or not for this.
 async fn bad_endpoints() -> String {
-    let long_path = |len: usize| format!("ipc://{}", format!("/{}", "x".repeat(len - 1)));
+    let long_path = |len: usize| format!("ipc:///{}", "x".repeat(len - 1));
     let (many, long_name) = ("x".repeat(10_000), format!("tcp://{}:1", "x".repeat(10_000)));
     let texts = [
         "tcp://127.0.0.1:99999",

@@ -9,6 +9,9 @@ use support::raw::{self, RawListener, RawPeer};
 use support::rig::{ROLES, Rig, Role, Row, Setup, Transport, run_rows};
 use support::{MIB, Noise, Outcome, Report, eventually, growth_within, resident, soon};
 
+/// How a topic is put into bytes.
+type Form = fn(&[u8]) -> Vec<u8>;
+
 fn over(which: &'static str, limit: u64) -> Outcome {
     Outcome::Disconnected(Reason::LimitExceeded { which, limit })
 }
@@ -62,6 +65,15 @@ fn heavy_limits() -> Vec<Row> {
         row("S02 100,001 topics", distinct(100_001), over("max_subscriptions", 100_000)),
         row("S02 8 MiB of topics", heavy(7_884), Outcome::Connected),
         row("S02 8 MiB of topics, and one more", heavy(7_885), over("max_subscription_bytes", 8 * MIB as u64)),
+    ]
+}
+
+fn few_topics() -> Vec<Row> {
+    let distinct = |count: u32| (0..count).flat_map(|n| raw::subscribe(&n.to_be_bytes())).collect::<Vec<u8>>();
+    let again = [distinct(1000), distinct(1000), raw::cancel(&[0; 4]), raw::subscribe(b"another")].concat();
+    vec![
+        row("S02 max_subscriptions, some of them twice", again, Outcome::Connected),
+        row("S02 max_subscriptions + 1", distinct(1001), over("max_subscriptions", 1000)),
     ]
 }
 
@@ -148,11 +160,11 @@ fn small_stack(kind: SocketType) -> String {
             stage.command(&raw::subscribe(&long)).await;
             assert_eq!(stage.publish(&[&long, &long[1..]]).await, [&long[..]]);
             // Each one inside of the next: with 64 of charge each they are within 8 MiB.
-            for len in 1..3500 {
+            for len in 1..2000 {
                 stage.peer.send(&raw::subscribe(&long[..len])).await.expect("an open connection");
             }
             assert_eq!(stage.publish(&[&long[..5], b"b"]).await, [&long[..5]]);
-            for len in (1..3500).step_by(2) {
+            for len in (1..2000).step_by(2) {
                 stage.peer.send(&raw::cancel(&long[..len])).await.expect("an open connection");
             }
             assert_eq!(stage.publish(&[&long[..2], &long[..1]]).await, [&long[..2]]);
@@ -171,14 +183,14 @@ async fn memory_comes_back() -> String {
     let endpoint = publisher.local_endpoint().expect("bound").to_string();
     let mut noise = Noise(2);
     let mut after_first = None;
-    for round in 0..4 {
+    for round in 0..3 {
         let peer = RawPeer::connect(&endpoint).await.expect("a connection");
         let mut bytes = raw::session(SocketType::Pub);
-        for _ in 0..80_000 {
+        for _ in 0..40_000 {
             bytes.extend(raw::subscribe(&noise.bytes(30)));
         }
         peer.send(&bytes).await.expect("an open connection");
-        eventually("80,000 topics", || publisher.peers().iter().any(|peer| peer.subscriptions == 80_000)).await;
+        eventually("40,000 topics", || publisher.peers().iter().any(|peer| peer.subscriptions == 40_000)).await;
         drop(peer);
         eventually("the subscriber has left", || publisher.peers().is_empty()).await;
         if round == 0 {
@@ -216,7 +228,7 @@ async fn a_million(kind: SocketType, unit: Vec<u8>, count: usize, counted: bool)
     let drain = tokio::spawn(async move { reading.drain().await });
     let before = resident();
     let chunk = unit.repeat(1000);
-    let (trips, mut sent) = (rig.trips(), 0);
+    let mut sent = 0;
     while sent < count {
         soon(stranger.peer.send(&chunk)).await.expect("an open connection");
         sent += 1000;
@@ -226,7 +238,7 @@ async fn a_million(kind: SocketType, unit: Vec<u8>, count: usize, counted: bool)
         eventually("all of them are read", || unused() >= count as u64).await;
         assert_eq!(unused(), count as u64);
     }
-    assert!(rig.trips() > trips, "the good peer stood still");
+    rig.trips_go_on().await;
     let memory = growth_within(before, 16 * MIB);
     drain.abort();
     let _ = drain.await;
@@ -239,7 +251,7 @@ async fn a_million(kind: SocketType, unit: Vec<u8>, count: usize, counted: bool)
 async fn worst_sets(kind: SocketType) -> String {
     let mut noise = Noise(5);
     let chain: Vec<Vec<u8>> = (1..400).map(|len| vec![b'a'; len]).collect();
-    let random: Vec<Vec<u8>> = (0..20_000).map(|_| noise.bytes(30)).collect();
+    let random: Vec<Vec<u8>> = (0..5_000).map(|_| noise.bytes(30)).collect();
     let single: Vec<Vec<u8>> = (0..=254).map(|byte| vec![byte]).collect();
     let mut split: Vec<Vec<u8>> = (0..300).map(|n| [vec![b'a'; n], vec![b'b']].concat()).collect();
     split.push(b"c".to_vec());
@@ -278,7 +290,7 @@ async fn to_non_publishers(kind: SocketType, role: Role) -> String {
     soon(stranger.peer.read_command("PONG")).await.expect("a PONG");
     assert_eq!(unused() - before, 3);
     rig.leaves(stranger).await;
-    assert_eq!(rig.take_strays(), [Message::from("x"); 0]);
+    assert_eq!(rig.take_strays(), Vec::<Message>::new());
     rig.finish().await;
     "dropped, counted as Unused".to_owned()
 }
@@ -320,7 +332,7 @@ async fn both_forms(kind: SocketType, minor: u8) -> String {
     let hello = [raw::greeting_of(3, minor, b"NULL"), raw::ready("SUB")].concat();
     for role in ROLES {
         let stage = Stage::new(kind, role, &hello).await;
-        let forms: [(fn(&[u8]) -> Vec<u8>, fn(&[u8]) -> Vec<u8>); 4] = [
+        let forms: [(Form, Form); 4] = [
             (raw::subscribe, raw::cancel),
             (old_subscribe, old_cancel),
             (raw::subscribe, old_cancel),
@@ -366,6 +378,8 @@ async fn written_forms(kind: SocketType) -> String {
         } else {
             assert_eq!((frame.is_command("SUBSCRIBE"), frame.data()), (true, &topic[..]));
         }
+        // Closing waits a moment for a peer that keeps its side open.
+        drop(peer);
         soon(socket.close()).await;
     }
     "3.0: message, 3.1: command".to_owned()
@@ -377,18 +391,23 @@ async fn p03_p04_hostile_subscriptions() {
     let report = Report::new("hostile subscriptions");
     report.row("S02 memory returned after close", memory_comes_back()).await;
     report.row("S08 500,000 that nobody reads", unread_upstream()).await;
+    let duplicate = raw::subscribe(b"same");
+    report.row("S04 one topic 1,000,000 times", a_million(Pub, duplicate, 1_000_000, false)).await;
     for kind in [Pub, XPub] {
-        let duplicate = raw::subscribe(b"same");
         let pair = [raw::subscribe(b"same"), raw::cancel(b"same")].concat();
-        report.row("S04 one topic 1,000,000 times", a_million(kind, duplicate, 1_000_000, false)).await;
-        report.row("S04 200,000 subscribed and cancelled", a_million(kind, pair, 200_000, false)).await;
+        report.row("S04 50,000 subscribed and cancelled", a_million(kind, pair, 50_000, false)).await;
     }
     for kind in [Pub, Push] {
         let message = raw::message(&[b"user", b"message"]);
         report.row("S06 1,000,000 messages", a_million(kind, message, 1_000_000, true)).await;
     }
     run_rows(&report, publishers(), &ROLES, limits()).await;
-    run_rows(&report, publishers(), &[Role::Server], heavy_limits()).await;
+    let heavy = Setup::new(Pub, Transport::Tcp);
+    let few = publishers().into_iter().map(|setup| setup.option("max_subscriptions", "1000")).collect();
+    tokio::join!(
+        run_rows(&report, vec![heavy], &[Role::Server], heavy_limits()),
+        run_rows(&report, few, &ROLES, few_topics()),
+    );
     for kind in [Pub, XPub] {
         let stack = tokio::task::spawn_blocking(move || small_stack(kind));
         report.row("S01 on a stack of 256 KiB", async move { stack.await.expect("no panic") }).await;

@@ -459,3 +459,36 @@ async fn a_request_that_finds_its_server_at_the_byte_mark_goes_out_later() {
     let (first, second, ()) = tokio::join!(first, second, serve);
     assert!(first.is_ok() && second.is_ok());
 }
+
+#[tokio::test]
+async fn a_busy_publisher_lets_a_subscriber_of_its_process_read() {
+    const COUNT: u64 = 20_000;
+    let publisher = Pub::bind(place("inproc")).await.expect("bind");
+    let mut sub = Sub::builder().subscribe("").connect(publisher.local_endpoint()).expect("connect");
+    publisher.wait_for_subscribers(1).await.expect("subscribed");
+    let read = tokio::spawn(async move {
+        for _ in 0..COUNT {
+            sub.recv().await.expect("received");
+        }
+    });
+    for _ in 0..COUNT {
+        publisher.send("news").await.expect("sent");
+    }
+    assert_eq!(publisher.stats().drops.total(), 0);
+    read.await.expect("all of it was read");
+}
+
+#[tokio::test]
+async fn a_waiting_publication_notices_that_the_full_subscriber_cancels() {
+    let publisher = Pub::builder().send_hwm(1).on_full(OnFull::Block).bind(place("inproc")).await.expect("bind");
+    let sub = Sub::builder().recv_hwm(1).subscribe("").connect(publisher.local_endpoint()).expect("connect");
+    publisher.wait_for_subscribers(1).await.expect("subscribed");
+    while publisher.try_send("full").is_ok() {}
+    let waits = tokio::spawn({
+        let publisher = publisher.clone();
+        async move { publisher.send("nobody's").await }
+    });
+    tokio::task::yield_now().await;
+    sub.unsubscribe("").expect("cancelled");
+    waits.await.expect("no panic").expect("published to nobody");
+}

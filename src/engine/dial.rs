@@ -117,6 +117,10 @@ async fn keep_connected(dial: &Dial) {
         let after = backoff.wait(noise());
         dial.shared.events.emit(Event::Retrying { endpoint: dial.name.to_string(), after });
         super::either(tokio::time::sleep(after), dial.over()).await;
+        if dial.is_over() {
+            // One more attempt could fail before it is called off, and be told of.
+            return;
+        }
     }
 }
 

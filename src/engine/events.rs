@@ -70,6 +70,12 @@ impl Events {
 
     pub(crate) fn emit(&self, event: Event) {
         self.log(&event);
+        self.tell(event);
+    }
+
+    /// Tells the monitors, and nobody else: the queues call this under their lock, where a collector of logs
+    /// would hold every sender up.
+    fn tell(&self, event: Event) {
         if !self.is_watched() {
             return;
         }
@@ -161,7 +167,7 @@ impl Events {
             (due, next)
         };
         for ((peer, reason), count) in due {
-            self.emit(Event::Dropped { peer, reason, count });
+            self.tell(Event::Dropped { peer, reason, count });
         }
         next
     }
@@ -171,7 +177,7 @@ impl Witness for Events {
     fn high_water(&self, peer: &str, reached: bool) {
         if self.is_watched() {
             let peer = peer.to_owned();
-            self.emit(if reached { Event::HwmReached { peer } } else { Event::HwmCleared { peer } });
+            self.tell(if reached { Event::HwmReached { peer } } else { Event::HwmCleared { peer } });
         }
     }
 

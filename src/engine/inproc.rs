@@ -99,10 +99,15 @@ impl Namespace {
         join(self, name, (shared, key, serial), (&bound.0, bound.1));
     }
 
+    /// `key` of `shared` waits for nobody any more.
     pub(crate) fn forget(&self, name: &str, shared: &Arc<Shared>, key: PeerKey) {
-        if let Some(entry) = self.lock().get_mut(name) {
+        let mut names = self.lock();
+        if let Some(entry) = names.get_mut(name) {
             let weak = Arc::downgrade(shared);
             entry.waiting.retain(|waiting| !(waiting.shared.ptr_eq(&weak) && waiting.key == key));
+            if entry.bound.is_none() && entry.waiting.is_empty() {
+                names.remove(name);
+            }
         }
     }
 }

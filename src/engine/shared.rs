@@ -283,7 +283,11 @@ impl Shared {
         self.outbound.pardon(newcomer.key);
         let id = self.pattern.attach(newcomer)?;
         let mut table = self.table();
-        let Some(entry) = table.get_mut(&newcomer.key) else { return Err(Reason::Local) };
+        let Some(entry) = table.get_mut(&newcomer.key) else {
+            drop(table);
+            self.pattern.detach(newcomer.key);
+            return Err(Reason::Local);
+        };
         entry.id = id.clone();
         entry.socket_type = newcomer.socket_type;
         entry.connected = true;

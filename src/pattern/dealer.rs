@@ -1,13 +1,11 @@
 //! DEALER: sends to its peers in turn, receives from them in turn; no envelope is made or taken.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use crate::engine::pattern::Inbound;
-use crate::error::OptionError;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
 
@@ -86,9 +84,9 @@ duplex! {
 }
 
 impl Dealer {
-    pub(crate) fn from_options(options: Options) -> Result<Dealer, OptionError> {
-        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Deliver)) as _;
-        let socket = Socket::assemble(SocketType::Dealer, options, pattern);
-        Ok(Dealer { sender: Sender::new(socket.clone(), Route::Balance), receiver: Receiver::new(socket, Filter::All) })
+    pub(crate) fn from_options(options: Options) -> Dealer {
+        let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
+        let (socket, _) = Socket::assemble(SocketType::Dealer, options, pattern);
+        Dealer { sender: Sender::new(socket.clone(), Route::Balance), receiver: Receiver::new(socket, Filter::All) }
     }
 }

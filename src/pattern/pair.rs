@@ -1,13 +1,11 @@
 //! PAIR: one peer, both ways.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 
 use super::dealer::duplex;
 use super::plain::Exclusive;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
-use crate::error::OptionError;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
 
@@ -20,9 +18,9 @@ duplex! {
 }
 
 impl Pair {
-    pub(crate) fn from_options(options: Options) -> Result<Pair, OptionError> {
-        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Exclusive::default()) as _;
-        let socket = Socket::assemble(SocketType::Pair, options, pattern);
-        Ok(Pair { sender: Sender::new(socket.clone(), Route::Balance), receiver: Receiver::new(socket, Filter::All) })
+    pub(crate) fn from_options(options: Options) -> Pair {
+        let pattern = |_: &_, _: &_, _: &_| Exclusive::default();
+        let (socket, _) = Socket::assemble(SocketType::Pair, options, pattern);
+        Pair { sender: Sender::new(socket.clone(), Route::Balance), receiver: Receiver::new(socket, Filter::All) }
     }
 }

@@ -168,17 +168,28 @@ pub struct ProxyControl {
 impl ProxyControl {
     /// Stops reading on both ends; what peers send waits for [`ProxyControl::resume`].
     pub fn pause(&self) {
-        self.steering.mode.send_replace(Mode::Paused);
+        self.turn_to(Mode::Paused);
     }
 
     /// Goes on after a pause.
     pub fn resume(&self) {
-        self.steering.mode.send_replace(Mode::Running);
+        self.turn_to(Mode::Running);
     }
 
     /// Ends the proxy; a message in hand is still passed on.
     pub fn terminate(&self) {
         self.steering.mode.send_replace(Mode::Ended);
+    }
+
+    /// An ended proxy stays so.
+    fn turn_to(&self, wanted: Mode) {
+        self.steering.mode.send_if_modified(|mode| {
+            let turns = *mode != Mode::Ended && *mode != wanted;
+            if turns {
+                *mode = wanted;
+            }
+            turns
+        });
     }
 
     /// What was passed on so far.

@@ -14,7 +14,7 @@ use super::Ids;
 use super::sender::{Route, Sender};
 use super::topics::{TopicId, Topics};
 use crate::engine::pattern::{Inbound, Newcomer, News, Pattern};
-use crate::error::{OptionError, WaitError};
+use crate::error::WaitError;
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
@@ -353,18 +353,17 @@ impl std::fmt::Debug for Publisher {
 #[derive(Clone, Debug)]
 pub struct Pub {
     sender: Sender,
-    publisher: Arc<Publisher>,
 }
 
 impl Pub {
-    pub(crate) fn from_options(options: Options) -> Result<Pub, OptionError> {
+    pub(crate) fn from_options(options: Options) -> Pub {
         let (socket, publisher) = assemble(SocketType::Pub, options);
-        Ok(Pub { sender: Sender::new(socket, Route::Publish(publisher.clone())), publisher })
+        Pub { sender: Sender::new(socket, Route::Publish(publisher)) }
     }
 
     /// Different prefixes that somebody subscribes to.
     pub fn topic_count(&self) -> usize {
-        self.publisher.topic_count()
+        self.sender.topic_count()
     }
 
     /// Waits until at least `count` connected peers have a subscription.
@@ -381,17 +380,9 @@ impl Pub {
 
 /// A socket with a [`Publisher`] as its pattern.
 pub(super) fn assemble(kind: SocketType, options: Options) -> (Socket, Arc<Publisher>) {
-    let mut publisher = None;
-    let socket = Socket::assemble(kind, options, |options, outbound, _, _| {
-        let pattern = Arc::new(Publisher::new(options, outbound.clone(), kind == SocketType::XPub));
-        publisher = Some(pattern.clone());
-        pattern
-    });
-    match publisher {
-        Some(publisher) => (socket, publisher),
-        // `assemble` calls its argument exactly once.
-        None => unreachable!("a socket has a pattern"),
-    }
+    Socket::assemble(kind, options, |options, outbound, _| {
+        Publisher::new(options, outbound.clone(), kind == SocketType::XPub)
+    })
 }
 
 impl Deref for Pub {

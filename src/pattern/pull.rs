@@ -1,12 +1,10 @@
 //! PULL: messages of all peers, in turn.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver, SharedReceiver, stream_by_deref};
 use crate::engine::pattern::Inbound;
-use crate::error::OptionError;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
 
@@ -20,10 +18,10 @@ pub struct Pull {
 }
 
 impl Pull {
-    pub(crate) fn from_options(options: Options) -> Result<Pull, OptionError> {
-        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Deliver)) as _;
-        let socket = Socket::assemble(SocketType::Pull, options, pattern);
-        Ok(Pull { receiver: Receiver::new(socket, Filter::All) })
+    pub(crate) fn from_options(options: Options) -> Pull {
+        let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
+        let (socket, _) = Socket::assemble(SocketType::Pull, options, pattern);
+        Pull { receiver: Receiver::new(socket, Filter::All) }
     }
 
     /// A receiver that many tasks can use: see [`Receiver::into_shared`].

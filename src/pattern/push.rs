@@ -1,12 +1,10 @@
 //! PUSH: each message to one peer, in turn.
 
 use std::ops::Deref;
-use std::sync::Arc;
 
 use super::plain::Plain;
 use super::sender::{Route, Sender};
 use crate::engine::pattern::Inbound;
-use crate::error::OptionError;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
 
@@ -21,9 +19,10 @@ pub struct Push {
 }
 
 impl Push {
-    pub(crate) fn from_options(options: Options) -> Result<Push, OptionError> {
-        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Discard)) as _;
-        Ok(Push { sender: Sender::new(Socket::assemble(SocketType::Push, options, pattern), Route::Balance) })
+    pub(crate) fn from_options(options: Options) -> Push {
+        let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Discard);
+        let (socket, _) = Socket::assemble(SocketType::Push, options, pattern);
+        Push { sender: Sender::new(socket, Route::Balance) }
     }
 }
 

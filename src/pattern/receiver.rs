@@ -94,7 +94,10 @@ impl Receiver {
     }
 
     pub(crate) async fn recv_from(&mut self) -> Result<From, RecvError> {
-        let limit = self.socket.options().recv_timeout;
+        self.recv_from_within(self.socket.options().recv_timeout).await
+    }
+
+    pub(crate) async fn recv_from_within(&mut self, limit: Option<Duration>) -> Result<From, RecvError> {
         within(limit, poll_fn(|cx| self.poll_recv_from(cx))).await.unwrap_or(Err(RecvError::Timeout))
     }
 
@@ -123,8 +126,7 @@ impl Receiver {
     /// # Cancel safety
     /// Safe: a message is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Message, RecvError> {
-        let next = within(Some(limit), poll_fn(|cx| self.poll_recv_from(cx))).await;
-        next.unwrap_or(Err(RecvError::Timeout)).map(|(_, message)| message)
+        self.recv_from_within(Some(limit)).await.map(|(_, message)| message)
     }
 
     /// A message that is already there.

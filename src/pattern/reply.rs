@@ -11,7 +11,7 @@ use super::receiver::{Filter, Receiver};
 use super::router::PeerId;
 use super::sender::{lost, send_error, within};
 use crate::engine::pattern::Inbound;
-use crate::error::{OptionError, RecvError, SendError, TryRecvError};
+use crate::error::{RecvError, SendError, TryRecvError};
 use crate::event::{DropReason, Event};
 use crate::message::{Frame, Message, Receipt};
 use crate::options::{Options, SocketType};
@@ -29,10 +29,10 @@ pub struct Rep {
 }
 
 impl Rep {
-    pub(crate) fn from_options(options: Options) -> Result<Rep, OptionError> {
-        let pattern = |_: &_, _: &_, _: &_, _: &_| Arc::new(Plain::new(Inbound::Deliver)) as _;
-        let socket = Socket::assemble(SocketType::Rep, options, pattern);
-        Ok(Rep { receiver: Receiver::with_origins(socket, Filter::All, true) })
+    pub(crate) fn from_options(options: Options) -> Rep {
+        let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
+        let (socket, _) = Socket::assemble(SocketType::Rep, options, pattern);
+        Rep { receiver: Receiver::with_origins(socket, Filter::All, true) }
     }
 
     /// The next request; waits for one.
@@ -43,12 +43,19 @@ impl Rep {
     /// # Cancel safety
     /// Safe: a request is taken only when this returns it.
     pub async fn recv(&mut self) -> Result<Request, RecvError> {
-        loop {
-            let (origin, message) = self.receiver.recv_from().await?;
-            if let Some(request) = self.open(origin, message) {
-                return Ok(request);
+        self.recv_within(self.receiver.options().recv_timeout).await
+    }
+
+    async fn recv_within(&mut self, limit: Option<Duration>) -> Result<Request, RecvError> {
+        let next = async {
+            loop {
+                let (origin, message) = self.receiver.recv_from_within(None).await?;
+                if let Some(request) = self.open(origin, message) {
+                    return Ok(request);
+                }
             }
-        }
+        };
+        within(limit, next).await.unwrap_or(Err(RecvError::Timeout))
     }
 
     /// As [`Rep::recv`], for at most this long.
@@ -59,7 +66,7 @@ impl Rep {
     /// # Cancel safety
     /// Safe: a request is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Request, RecvError> {
-        within(Some(limit), self.recv()).await.unwrap_or(Err(RecvError::Timeout))
+        self.recv_within(Some(limit)).await
     }
 
     /// A request that is already there.
@@ -144,7 +151,8 @@ impl Request {
     /// Answers. Never waits.
     ///
     /// # Errors
-    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`.
+    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`; only
+    /// with `on_full(Block)`, `Timeout` when the asker has no room.
     ///
     /// # Cancel safety
     /// Safe: it is done when it is first polled.
@@ -181,7 +189,8 @@ impl Responder {
     /// Answers: see [`Request::reply`].
     ///
     /// # Errors
-    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`.
+    /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`; only
+    /// with `on_full(Block)`, `Timeout` when the asker has no room.
     ///
     /// # Cancel safety
     /// Safe: it is done when it is first polled.

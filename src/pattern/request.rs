@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::Ids;
 use super::sender::within;
 use crate::engine::pattern::{Inbound, Newcomer, Pattern};
-use crate::error::{OptionError, RequestError, SendError};
+use crate::error::{RequestError, SendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{OnFull, Options, SocketType};
@@ -420,7 +420,8 @@ impl Pattern for Calls {
 ///
 /// Many requests may be on their way at once, from any task. Waits when: no peer is connected, or each has a
 /// request that must be answered first (a ROUTER, or `correlate(false)`). Never drops a request. A reply that
-/// comes after its request was given up is counted as `Late`. `lockstep` gives libzmq's strict turns.
+/// comes after its request was given up is counted as `Late`. Order: replies come as they come.
+/// `lockstep` gives libzmq's strict turns.
 #[derive(Clone)]
 pub struct Req {
     socket: Socket,
@@ -428,19 +429,15 @@ pub struct Req {
 }
 
 impl Req {
-    pub(crate) fn from_options(mut options: Options) -> Result<Req, OptionError> {
+    pub(crate) fn from_options(mut options: Options) -> Req {
         // A request is put into bytes for the peer that gets it, so it waits here and not in a peer's queue.
         options.queue_before_connect = false;
         // A request that was dropped would leave its caller waiting for a reply that nobody owes.
         options.on_full = Some(OnFull::Block);
-        let mut calls = None;
-        let socket = Socket::assemble(SocketType::Req, options, |options, outbound, inbox, _| {
-            let pattern = Arc::new(Calls::new(options, outbound.clone(), inbox));
-            calls = Some(pattern.clone());
-            pattern
+        let (socket, calls) = Socket::assemble(SocketType::Req, options, |options, outbound, inbox| {
+            Calls::new(options, outbound.clone(), inbox)
         });
-        let Some(calls) = calls else { unreachable!("a socket has a pattern") };
-        Ok(Req { socket, calls })
+        Req { socket, calls }
     }
 
     /// Asks. The request is taken in when the builder is first awaited; awaiting it gives the reply.

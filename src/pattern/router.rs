@@ -182,22 +182,16 @@ impl fmt::Debug for RouterSender {
 }
 
 impl Router {
-    pub(crate) fn from_options(options: Options) -> Result<Router, OptionError> {
-        let mut directory = None;
-        let socket = Socket::assemble(SocketType::Router, options, |options, outbound, _, _| {
-            let pattern = Arc::new(Directory {
-                outbound: outbound.clone(),
-                handover: options.router_handover,
-                ids: Ids::default(),
-                known: Mutex::default(),
-                names: Mutex::default(),
-            });
-            directory = Some(pattern.clone());
-            pattern
+    pub(crate) fn from_options(options: Options) -> Router {
+        let (socket, directory) = Socket::assemble(SocketType::Router, options, |options, outbound, _| Directory {
+            outbound: outbound.clone(),
+            handover: options.router_handover,
+            ids: Ids::default(),
+            known: Mutex::default(),
+            names: Mutex::default(),
         });
-        let Some(directory) = directory else { unreachable!("a socket has a pattern") };
         let receiver = RouterReceiver { receiver: Receiver::with_origins(socket.clone(), Filter::All, true) };
-        Ok(Router { sender: RouterSender { socket, directory }, receiver })
+        Router { sender: RouterSender { socket, directory }, receiver }
     }
 
     /// Sends to this peer: see [`RouterSender::send_to`].
@@ -246,16 +240,21 @@ impl Router {
     /// # Cancel safety
     /// Safe: a message is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<(PeerId, Message), RecvError> {
-        within(Some(limit), self.receiver.recv()).await.unwrap_or(Err(RecvError::Timeout))
+        self.receiver.recv_timeout(limit).await
     }
 
     /// Connects to one more endpoint and names the peer there (libzmq's `CONNECT_ROUTING_ID`): messages can be
-    /// sent to `id` as soon as the connection stands, whatever id the peer announces.
+    /// sent to `id` as soon as the connection stands, whatever id the peer announces. `inproc` peers keep their own
+    /// id. An id that another peer has is refused at the handshake (`IdentityTaken`), and tried again.
     ///
     /// # Errors
-    /// [`ConnectError`].
+    /// [`ConnectError`]; `Option` when the id is not 1 to 255 bytes.
     pub fn connect_as(&self, endpoint: impl IntoEndpoint, id: impl Into<Frame>) -> Result<Endpoint, ConnectError> {
-        self.sender.socket.connect_as(endpoint, Some(id.into()))
+        let id = id.into();
+        if id.is_empty() || id.len() > 255 {
+            return Err(OptionError::new("connect_as", "the id is 1 to 255 bytes").into());
+        }
+        self.sender.socket.connect_as(endpoint, Some(id))
     }
 
     /// The sending half; the receiving one stays usable through this value.
@@ -368,6 +367,18 @@ impl RouterReceiver {
     /// Safe: a message is taken only when this returns it.
     pub async fn recv(&mut self) -> Result<(PeerId, Message), RecvError> {
         self.receiver.recv_from().await.map(|(origin, message)| with_id(origin, message))
+    }
+
+    /// As [`RouterReceiver::recv`], for at most this long.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Safe: a message is taken only when this returns it.
+    pub async fn recv_timeout(&mut self, limit: Duration) -> Result<(PeerId, Message), RecvError> {
+        let (origin, message) = self.receiver.recv_from_within(Some(limit)).await?;
+        Ok(with_id(origin, message))
     }
 
     /// A message that is already there, and its sender.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::publish::Publisher;
 use super::subscribe::Subscriber;
-use crate::error::{SendError, TrySendError};
+use crate::error::{SendAllError, SendError, TrySendError};
 use crate::event::DropReason;
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
@@ -19,6 +19,9 @@ use crate::queue::admission::{Refused, Wait};
 use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
+
+/// Messages that `send_all` hands over at once.
+const RUN: usize = 256;
 
 /// How a message finds its peers.
 #[derive(Clone)]
@@ -150,6 +153,9 @@ impl Sender {
         message: impl Into<Message>,
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
+        if self.outbound().takes_toll() {
+            yield_to_others().await;
+        }
         let mut message = Some(message.into());
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
@@ -210,7 +216,7 @@ impl Sender {
     }
 
     /// Waits for room for one message and sets it aside: the right tool inside `select!`. A publisher's permit
-    /// is there at once, since a publisher does not wait for one peer.
+    /// is there at once, since a publisher does not wait for one peer. `send_timeout` does not apply.
     ///
     /// # Errors
     /// [`SendError::Closed`].
@@ -229,7 +235,7 @@ impl Sender {
         }
     }
 
-    /// Sets room aside for one message if that needs no waiting.
+    /// Sets room aside for one message if that needs no waiting: see [`Sender::reserve`].
     ///
     /// # Errors
     /// [`TrySendError`]: `Full`, `Closed`.
@@ -257,8 +263,24 @@ impl Sender {
         messages: impl IntoIterator<Item = M>,
     ) -> Result<usize, SendAllError> {
         let mut messages = messages.into_iter();
+        let mut run = VecDeque::new();
         let mut sent = 0;
-        while let Some(message) = messages.next() {
+        loop {
+            if run.is_empty() {
+                // Taken from the caller before the lock: its iterator may do anything.
+                run.extend(messages.by_ref().take(RUN).map(Into::into));
+                if run.is_empty() {
+                    return Ok(sent);
+                }
+            }
+            if self.outbound().takes_toll() {
+                yield_to_others().await;
+            }
+            if let Route::Balance = self.route {
+                sent += self.outbound().try_send_run(&mut run);
+            }
+            // The first that has to wait, or that goes by another way, goes by itself.
+            let Some(message) = run.pop_front() else { continue };
             match self.send(message).await {
                 Ok(_) => sent += 1,
                 Err(error) => {
@@ -266,19 +288,18 @@ impl Sender {
                         SendError::Timeout(_) => SendError::Timeout(()),
                         _ => SendError::Closed(()),
                     };
-                    let rest = std::iter::once(error.into_inner()).chain(messages.map(Into::into)).collect();
+                    let rest = std::iter::once(error.into_inner()).chain(run).chain(messages.map(Into::into)).collect();
                     return Err(SendAllError { sent, rest, reason });
                 }
             }
         }
-        Ok(sent)
     }
 
-    /// Waits until everything accepted so far for connected peers is with the operating system. Delivery needs
-    /// no flush; this is for those who want to know.
+    /// Waits until nothing waits for connected peers: everything is with the operating system. What others send
+    /// meanwhile is waited for, too. Delivery needs no flush; this is for those who want to know.
     ///
     /// # Errors
-    /// [`SendError::Closed`].
+    /// None today: a socket that is closed meanwhile has nothing that waits.
     ///
     /// # Cancel safety
     /// Safe: it only hurries what would happen anyway.
@@ -302,7 +323,16 @@ impl Sender {
         Ok(())
     }
 
-    /// This sender as a `Sink` of messages.
+    /// Different prefixes in use here: of the subscribers, or of our own.
+    pub(super) fn topic_count(&self) -> usize {
+        match &self.route {
+            Route::Balance => 0,
+            Route::Publish(publisher) => publisher.topic_count(),
+            Route::Upstream(subscriber) => subscriber.topic_count(),
+        }
+    }
+
+    /// This sender as a `Sink` of messages. `send_timeout` does not apply to it.
     pub fn sink(&self) -> MessageSink {
         MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default() }
     }
@@ -325,25 +355,6 @@ pub(crate) fn lost() -> Message {
     debug_assert!(false, "a refused send kept its message");
     Message::from("")
 }
-
-/// Why [`Sender::send_all`] stopped.
-#[derive(Debug)]
-pub struct SendAllError {
-    /// Messages that were sent.
-    pub sent: usize,
-    /// Those that were not, in order.
-    pub rest: Vec<Message>,
-    /// What stopped it.
-    pub reason: SendError<()>,
-}
-
-impl fmt::Display for SendAllError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} after {} messages, {} are left", self.reason, self.sent, self.rest.len())
-    }
-}
-
-impl std::error::Error for SendAllError {}
 
 /// Room for one message: sending it cannot fail or wait. Dropped, the room is free again.
 #[must_use = "dropping a permit gives its room back"]

@@ -10,7 +10,7 @@ use super::Ids;
 use super::receiver::{Filter, Receiver};
 use super::topics::Topics;
 use crate::engine::pattern::{Inbound, Newcomer, Pattern};
-use crate::error::{OptionError, SendError};
+use crate::error::SendError;
 use crate::event::Reason;
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
@@ -136,18 +136,10 @@ impl Pattern for Subscriber {
 
 /// A socket with a [`Subscriber`] as its pattern.
 pub(super) fn assemble(kind: SocketType, options: Options) -> (Socket, Arc<Subscriber>) {
-    let mut subscriber = None;
-    let socket = Socket::assemble(kind, options, |options, outbound, _, _| {
+    Socket::assemble(kind, options, |options, outbound, _| {
         let upstream = (kind == SocketType::XSub).then(|| outbound.clone());
-        let pattern = Arc::new(Subscriber::new(options, upstream));
-        subscriber = Some(pattern.clone());
-        pattern
-    });
-    match subscriber {
-        Some(subscriber) => (socket, subscriber),
-        // `assemble` calls its argument exactly once.
-        None => unreachable!("a socket has a pattern"),
-    }
+        Subscriber::new(options, upstream)
+    })
 }
 
 /// Receives what its prefixes match from every publisher, in turn (ZeroMQ's SUB, RFC 29).
@@ -160,7 +152,7 @@ pub struct Sub {
     subscriptions: Subscriptions,
 }
 
-/// Changes what a SUB or XSUB is subscribed to, from any task: cheap to clone.
+/// Changes what a SUB is subscribed to, from any task: cheap to clone.
 #[derive(Clone)]
 pub struct Subscriptions {
     socket: Socket,
@@ -210,10 +202,10 @@ impl Subscriptions {
 }
 
 impl Sub {
-    pub(crate) fn from_options(options: Options) -> Result<Sub, OptionError> {
+    pub(crate) fn from_options(options: Options) -> Sub {
         let (socket, subscriber) = assemble(SocketType::Sub, options);
         let receiver = Receiver::new(socket.clone(), Filter::Topics(subscriber.clone()));
-        Ok(Sub { receiver, subscriptions: Subscriptions::new(socket, subscriber) })
+        Sub { receiver, subscriptions: Subscriptions::new(socket, subscriber) }
     }
 
     /// Wants messages whose first frame starts with `prefix`: see [`Subscriptions::subscribe`].

@@ -6,7 +6,7 @@ use super::dealer::duplex;
 use super::publish::assemble;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
-use crate::error::{OptionError, WaitError};
+use crate::error::WaitError;
 use crate::options::{Options, SocketType};
 
 duplex! {
@@ -18,10 +18,15 @@ duplex! {
 }
 
 impl XPub {
-    pub(crate) fn from_options(options: Options) -> Result<XPub, OptionError> {
+    pub(crate) fn from_options(options: Options) -> XPub {
         let (socket, publisher) = assemble(SocketType::XPub, options);
         let sender = Sender::new(socket.clone(), Route::Publish(publisher));
-        Ok(XPub { sender, receiver: Receiver::new(socket, Filter::All) })
+        XPub { sender, receiver: Receiver::new(socket, Filter::All) }
+    }
+
+    /// Different prefixes that somebody subscribes to.
+    pub fn topic_count(&self) -> usize {
+        self.sender.topic_count()
     }
 
     /// Waits until at least `count` connected peers have a subscription.

@@ -6,7 +6,7 @@ use super::dealer::duplex;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use super::subscribe::assemble;
-use crate::error::{OptionError, SendError};
+use crate::error::SendError;
 use crate::options::{Options, SocketType};
 
 duplex! {
@@ -18,10 +18,15 @@ duplex! {
 }
 
 impl XSub {
-    pub(crate) fn from_options(options: Options) -> Result<XSub, OptionError> {
+    pub(crate) fn from_options(options: Options) -> XSub {
         let (socket, subscriber) = assemble(SocketType::XSub, options);
         let sender = Sender::new(socket.clone(), Route::Upstream(subscriber));
-        Ok(XSub { sender, receiver: Receiver::new(socket, Filter::All) })
+        XSub { sender, receiver: Receiver::new(socket, Filter::All) }
+    }
+
+    /// Different prefixes that are subscribed.
+    pub fn topic_count(&self) -> usize {
+        self.sender.topic_count()
     }
 
     /// Wants messages whose first frame starts with `prefix`; the empty prefix is everything. Counted: two of

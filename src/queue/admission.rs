@@ -5,6 +5,7 @@
 //! batch). The writer holds a lease, so bytes never pass each other; the system call runs without the lock.
 //! A message that is refused stays with the caller. Next: `waiters` for the line, `lease` for the way out.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
@@ -35,6 +36,24 @@ impl Wait {
     pub(super) fn id(&mut self) -> &mut Option<u64> {
         &mut self.id
     }
+
+    fn poll(&mut self, state: &mut State, cx: &Context<'_>) -> Turn {
+        let Some(id) = self.id else { return Turn::Look(None) };
+        let Some(outcome) = state.waiters.poll(id, cx.waker()) else { return Turn::Waits };
+        self.id = None;
+        match outcome {
+            Outcome::Granted(key) => Turn::Granted(key),
+            Outcome::Again => Turn::Look(Some(id)),
+        }
+    }
+}
+
+/// What a place in the line comes to when its sender is polled.
+enum Turn {
+    Waits,
+    Granted(PeerKey),
+    /// Nothing is set aside: the sender looks for itself, and waits where it was in the line (if it was).
+    Look(Option<u64>),
 }
 
 impl Outbound {
@@ -45,6 +64,35 @@ impl Outbound {
         self.lock().send_any(message, turnaround, &mut after)?;
         self.perform(&mut after);
         Ok(())
+    }
+
+    /// Sends from the front of `messages`, under one lock until something has to be written or woken. Returns how
+    /// many went; on refusal the refused one is at the front again.
+    pub(crate) fn try_send_run(&self, messages: &mut VecDeque<Message>) -> usize {
+        let mut sent = 0;
+        let mut refused = false;
+        while !refused && !messages.is_empty() {
+            let mut after = After::default();
+            {
+                let mut state = self.lock();
+                while let Some(message) = messages.pop_front() {
+                    let mut message = Some(message);
+                    refused = state.send_any(&mut message, false, &mut after).is_err();
+                    if let Some(message) = message {
+                        messages.push_front(message);
+                    }
+                    if refused {
+                        break;
+                    }
+                    sent += 1;
+                    if after.is_due() {
+                        break;
+                    }
+                }
+            }
+            self.perform(&mut after);
+        }
+        sent
     }
 
     /// Sends to this peer, which must have room. On refusal the message stays in `message`.
@@ -72,23 +120,16 @@ impl Outbound {
         let mut after = After::default();
         let result = {
             let mut state = self.lock();
-            let mut before = None;
-            if let Some(id) = wait.id {
-                match state.waiters.poll(id, cx.waker()) {
-                    None => return Poll::Pending,
-                    Some(Outcome::Granted(key)) => {
-                        wait.id = None;
-                        state.redeem(key, message, turnaround, &mut after);
-                        drop(state);
-                        self.perform(&mut after);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Some(Outcome::Again) => {
-                        wait.id = None;
-                        before = Some(id);
-                    }
+            let before = match wait.poll(&mut state, cx) {
+                Turn::Waits => return Poll::Pending,
+                Turn::Granted(key) => {
+                    state.redeem(key, message, turnaround, &mut after);
+                    drop(state);
+                    self.perform(&mut after);
+                    return Poll::Ready(Ok(()));
                 }
-            }
+                Turn::Look(before) => before,
+            };
             let outcome = match target {
                 Target::Peer(key) => state.send_to(key, message, turnaround, &mut after),
                 _ => state.send_any(message, turnaround, &mut after),
@@ -106,20 +147,11 @@ impl Outbound {
     /// Sets room aside for one message at some peer, waiting in line for it.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>, wait: &mut Wait) -> Poll<Result<PeerKey, Refused>> {
         let mut state = self.lock();
-        let mut before = None;
-        if let Some(id) = wait.id {
-            match state.waiters.poll(id, cx.waker()) {
-                None => return Poll::Pending,
-                Some(Outcome::Granted(key)) => {
-                    wait.id = None;
-                    return Poll::Ready(Ok(key));
-                }
-                Some(Outcome::Again) => {
-                    wait.id = None;
-                    before = Some(id);
-                }
-            }
-        }
+        let before = match wait.poll(&mut state, cx) {
+            Turn::Waits => return Poll::Pending,
+            Turn::Granted(key) => return Poll::Ready(Ok(key)),
+            Turn::Look(before) => before,
+        };
         match state.set_aside() {
             Err(Refused::Full) => {
                 wait.id = Some(state.waiters.join(Target::Any, cx.waker(), before));

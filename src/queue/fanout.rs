@@ -446,6 +446,7 @@ impl State {
             let mut lent = Some(message.clone());
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
+            after.direct |= one.direct;
             after.wake_also(one.wake);
             after.direct |= one.direct;
         }

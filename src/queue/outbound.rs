@@ -380,6 +380,11 @@ struct More {
 }
 
 impl After {
+    /// Something is to be done as soon as the lock is gone.
+    pub(super) fn is_due(&self) -> bool {
+        self.wake.is_some() || self.lease.is_some() || self.more.is_some()
+    }
+
     pub(super) fn wakers(&mut self) -> &mut Vec<Waker> {
         &mut self.more.get_or_insert_default().wakers
     }

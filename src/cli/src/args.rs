@@ -2,6 +2,9 @@
 //!
 //! Declarations only; what clap cannot say is checked where it is used. Help fits 80 columns.
 
+// Help shows defaults in brackets, which are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,11 +4,16 @@
 //! that one. The file becomes further arguments, so that its values are checked as the line's are.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use toml::{Table, Value};
+
+/// No list of flags is longer.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The arguments with what `path` adds to them.
 pub(crate) fn extend(
@@ -18,7 +23,12 @@ pub(crate) fn extend(
     matches: &ArgMatches,
 ) -> Result<Vec<OsString>, String> {
     let file = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {file}: {e}"))?;
+    let mut text = String::new();
+    // Bounded: the path may name a device that has no end.
+    let read = File::open(path).and_then(|opened| opened.take(MAX_BYTES).read_to_string(&mut text));
+    if read.map_err(|e| format!("cannot read {file}: {e}"))? as u64 == MAX_BYTES {
+        return Err(format!("{file}: longer than 1 MiB"));
+    }
     let table: Table = text.parse().map_err(|e| format!("{file}: {e}"))?;
     let Some((name, matches)) = matches.subcommand() else { return Ok(args.to_vec()) };
     let flags = flags(command, name, matches, &table).map_err(|why| format!("{file}: {why}"))?;

@@ -92,7 +92,18 @@ Examples:
   ginnel ping -c ipc:///tmp/jobs -n 5 -t 500ms";
 
 pub(crate) const DRIVE: &str = "\
-Messages and commands are lines of JSON on stdin, events on stdout.
+Messages and commands are lines of JSON on stdin, events on stdout. Frames,
+topics and the identity are in base64.
+
+CONFIG: type, bind, connect, subscribe, identity, options (libzmq's names and
+units), plain {username, password} or plain_server {users: {name: password}},
+ack (events count what was sent), exit_on_eof (without it, only the command exit
+or a signal is the end).
+In:  {\"f\":[\"aGk=\",...]} sends; {\"cmd\":\"subscribe\",\"topic\":\"YQ==\"}, unsubscribe;
+     {\"cmd\":\"bind\",\"ep\":\"tcp://:5555\"}, connect, unbind, disconnect;
+     {\"cmd\":\"stats\"}; {\"cmd\":\"exit\"}
+Out: {\"m\":[\"aGk=\",...]} arrived; {\"ev\":...} with ready, sent, done (a command),
+     err (a line that failed), fatal and, with -v, monitor (connections, drops)
 
 Examples:
   ginnel drive '{\"type\":\"pull\",\"bind\":[\"tcp://127.0.0.1:*\"]}'

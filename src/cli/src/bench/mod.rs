@@ -1,6 +1,6 @@
 //! `bench thr|lat`: one end here, the other in a second process (or a task), the median run reported.
 //!
-//! The far end is steered by [`Order`]s and gives [`Account`]s; what it sent, less what it says it dropped,
+//! The far end is steered by `Order`s and gives `Account`s; what it sent, less what it says it dropped,
 //! must be what arrived here. `measure` has the near end, `far` the far end, `report` the printing.
 
 mod far;
