@@ -1,4 +1,6 @@
-//! Each connection is one span, for whoever collects them. A file of its own, since a collector is for a process.
+//! What a collector of traces sees: one span per connection.
+//!
+//! Alone in its file, because a process has one collector.
 
 mod common;
 
@@ -44,8 +46,7 @@ impl tracing::Subscriber for Collector {
 #[tokio::test]
 async fn p02_each_connection_is_one_span() {
     let spans = Arc::new(Spans::default());
-    // For the whole process, before anything asks whether somebody is interested: the answer is cached.
-    tracing::subscriber::set_global_default(Collector(spans.clone())).expect("the only one");
+    tracing::subscriber::set_global_default(Collector(spans.clone())).unwrap();
     let pull = Pull::bind("tcp://127.0.0.1:0").await.unwrap();
     for _ in 0..3 {
         let push = Push::connect(pull.local_endpoint()).unwrap();

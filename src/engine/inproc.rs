@@ -204,13 +204,19 @@ fn try_again(
 pub(crate) async fn obey(names: Arc<Namespace>, name: String, shared: Arc<Shared>, key: PeerKey) {
     loop {
         let reason = poll_fn(|cx| shared.outbound.poll_orders(key, cx)).await;
-        let Some((channel, via)) = shared.table().get(&key).map(|entry| (entry.channel.clone(), entry.via)) else {
-            return;
-        };
+        let place = shared.table().get(&key).map(|entry| (entry.channel.clone(), entry.via, entry.connected));
+        let Some((channel, via, connected)) = place else { return };
         if shared.life() == Life::Over {
             return;
         }
-        let Channel::Direct(other, theirs) = channel else { continue };
+        let Channel::Direct(other, theirs) = channel else {
+            if connected {
+                // Another thread is just joining the two: once it has, there is something to end.
+                shared.outbound.kick(key, reason);
+                tokio::task::yield_now().await;
+            }
+            continue;
+        };
         match via {
             // The side that connected decides when to come back.
             Via::Listener(_) => {
