@@ -61,6 +61,7 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         handshake_timeout: options.handshake_timeout,
     };
     let mut machine = Handshake::new(local, Instant::now());
+    let deadline = machine.deadline();
     let talk = async {
         let mut input = BytesMut::new();
         loop {
@@ -85,11 +86,12 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
             }
         }
     };
-    if options.handshake_timeout.is_zero() {
-        return talk.await;
-    }
-    let limit = tokio::time::timeout(options.handshake_timeout, talk).await;
-    limit.unwrap_or_else(|_| Err((machine.phase(), Reason::Timeout)))
+    let Some(deadline) = deadline else { return talk.await };
+    let outcome = tokio::time::timeout_at(deadline.into(), talk).await;
+    outcome.unwrap_or_else(|_| {
+        let phase = machine.handle_timeout(Instant::now()).map_or(machine.phase(), |refusal| refusal.phase);
+        Err((phase, Reason::Timeout))
+    })
 }
 
 async fn write_all(stream: &Stream, bytes: Option<Bytes>) -> Result<(), Reason> {

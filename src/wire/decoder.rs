@@ -142,6 +142,7 @@ impl Decoder {
     }
 
     /// Whether the last `next` gave `None` because a whole message waits and `max_messages` was 0.
+    #[cfg(test)]
     pub(crate) fn blocked(&self) -> bool {
         self.blocked
     }

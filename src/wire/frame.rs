@@ -190,6 +190,7 @@ pub(crate) struct Frames<'a> {
     done: bool,
 }
 
+#[cfg(test)]
 impl<'a> Frames<'a> {
     /// What follows the frames walked so far; after the last one, the next message.
     #[inline]

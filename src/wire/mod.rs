@@ -16,8 +16,6 @@
         clippy::arithmetic_side_effects
     )
 )]
-// Until `engine` and `queue` use all of it.
-#![allow(dead_code)]
 
 pub(crate) mod command;
 pub(crate) mod decoder;
