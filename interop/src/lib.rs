@@ -2,7 +2,7 @@
 //!
 //! Each peer is a process in its own language (`peers/`), driven by JSON lines; the cases are in `tests/`. Here
 //! lives what they share: [`Peer`] starts and drives such a process, [`Cases`] runs and counts cases, [`Ours`] gives
-//! ginnel's eleven types one face, [`mod@exchange`] sends the content set through any pair of types. A peer program that is missing fails the
+//! ginnel's eleven types one face, `exchange` sends the content set through any pair of types. A peer program that is missing fails the
 //! cases and says what to install; nothing is skipped. Nothing here looks inside ginnel: public API only.
 
 mod cases;
