@@ -26,6 +26,8 @@
 //! connection) → `transport` (the operating system); `wire` knows every byte's place, `socket` owns the peers
 //! and the end. The reasons are in [`design`].
 
+#![forbid(unsafe_code)]
+
 mod endpoint;
 mod engine;
 mod error;
