@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 /// A text that is no endpoint; says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,121 @@ impl fmt::Display for OptionError {
 
 impl std::error::Error for OptionError {}
 
+/// Why a spool could not be opened. Nothing was changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process (or another socket of this one) has it open.
+    InUse {
+        /// Its process id, where it is known.
+        pid: Option<u32>,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory or a file in it cannot be made, read, written or locked.
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A newer or foreign format.
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version, as text.
+        found: String,
+        /// The newest one that this library knows.
+        known: String,
+    },
+    /// The directory is on a network file system, where locks and syncs cannot be relied on.
+    NetworkFs {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::InUse { pid, path } => {
+                write!(f, "spool {} is in use", path.display())?;
+                match pid {
+                    Some(pid) => write!(f, " by process {pid}; stop it, or give this socket a directory of its own"),
+                    None => f.write_str("; give this socket a directory of its own"),
+                }
+            }
+            OpenError::Path { path, source } => write!(f, "spool {}: {source}", path.display()),
+            OpenError::UnknownFormat { path, found, known } => write!(
+                f,
+                "{} has format {found}, this version knows up to {known}; use a newer version, or another directory",
+                path.display()
+            ),
+            OpenError::NetworkFs { path } => write!(
+                f,
+                "spool {} is on a network file system, where locks and syncs cannot be relied on; use a local disk, or \
+                 allow_network_fs",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Path { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Why a socket could not be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An option is wrong for this socket.
+    Option(OptionError),
+    /// The spool cannot be opened.
+    Spool(OpenError),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Option(e) => e.fmt(f),
+            BuildError::Spool(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            BuildError::Option(e) => Some(e),
+            BuildError::Spool(e) => Some(e),
+        }
+    }
+}
+
+impl From<BuildError> for BindError {
+    fn from(e: BuildError) -> BindError {
+        match e {
+            BuildError::Option(e) => BindError::Option(e),
+            BuildError::Spool(e) => BindError::Spool(e),
+        }
+    }
+}
+
+impl From<BuildError> for ConnectError {
+    fn from(e: BuildError) -> ConnectError {
+        match e {
+            BuildError::Option(e) => ConnectError::Option(e),
+            BuildError::Spool(e) => ConnectError::Spool(e),
+        }
+    }
+}
+
 /// Why a bind failed. The socket stays usable.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -69,6 +185,8 @@ pub enum BindError {
     Permission(String),
     /// An option is wrong for this socket.
     Option(OptionError),
+    /// The spool cannot be opened.
+    Spool(OpenError),
     /// The socket is closed.
     Closed,
     /// Any other refusal by the operating system.
@@ -87,6 +205,7 @@ impl fmt::Display for BindError {
             }
             BindError::Permission(ep) => write!(f, "{ep}: permission denied"),
             BindError::Option(e) => e.fmt(f),
+            BindError::Spool(e) => e.fmt(f),
             BindError::Closed => f.write_str("the socket is closed"),
             BindError::Io(e) => write!(f, "bind failed: {e}"),
         }
@@ -98,6 +217,7 @@ impl std::error::Error for BindError {
         match self {
             BindError::Endpoint(e) => Some(e),
             BindError::Option(e) => Some(e),
+            BindError::Spool(e) => Some(e),
             BindError::Io(e) => Some(e),
             _ => None,
         }
@@ -105,13 +225,15 @@ impl std::error::Error for BindError {
 }
 
 /// Why a connect could not be started. What the network does later is an event, not an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The text is no endpoint to connect to.
     Endpoint(EndpointError),
     /// An option is wrong for this socket.
     Option(OptionError),
+    /// The spool cannot be opened.
+    Spool(OpenError),
     /// The socket is closed.
     Closed,
 }
@@ -121,6 +243,7 @@ impl fmt::Display for ConnectError {
         match self {
             ConnectError::Endpoint(e) => e.fmt(f),
             ConnectError::Option(e) => e.fmt(f),
+            ConnectError::Spool(e) => e.fmt(f),
             ConnectError::Closed => f.write_str("the socket is closed"),
         }
     }
@@ -131,6 +254,7 @@ impl std::error::Error for ConnectError {
         match self {
             ConnectError::Endpoint(e) => Some(e),
             ConnectError::Option(e) => Some(e),
+            ConnectError::Spool(e) => Some(e),
             ConnectError::Closed => None,
         }
     }
@@ -180,6 +304,7 @@ macro_rules! wrapping {
 }
 
 wrapping! {
+    BuildError: Option(OptionError), Spool(OpenError);
     BindError: Endpoint(EndpointError), Option(OptionError);
     ConnectError: Endpoint(EndpointError), Option(OptionError);
     DetachError: Endpoint(EndpointError);
@@ -192,29 +317,49 @@ macro_rules! send_errors {
         #[non_exhaustive]
         pub enum $name<T> {
             $($(#[$vdoc])* $variant(T),)*
+            /// The spool failed after this record was written and before it was surely safe: it may be in the
+            /// spool or not, so there is no message to give back.
+            DurabilityUnknown {
+                /// The record's number.
+                sequence: u64,
+            },
         }
 
         impl<T> $name<T> {
-            /// The message that was not sent.
-            pub fn into_inner(self) -> T {
-                match self { $($name::$variant(message) => message,)* }
+            /// The message that was not sent; `None` only for `DurabilityUnknown`.
+            pub fn into_inner(self) -> Option<T> {
+                match self {
+                    $($name::$variant(message) => Some(message),)*
+                    $name::DurabilityUnknown { .. } => None,
+                }
             }
 
             /// The same error around another value.
             pub fn map<U>(self, f: impl FnOnce(T) -> U) -> $name<U> {
-                match self { $($name::$variant(message) => $name::$variant(f(message)),)* }
+                match self {
+                    $($name::$variant(message) => $name::$variant(f(message)),)*
+                    $name::DurabilityUnknown { sequence } => $name::DurabilityUnknown { sequence },
+                }
             }
         }
 
         impl<T> fmt::Debug for $name<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $($name::$variant(_) => concat!(stringify!($variant), "(..)"),)* })
+                match self {
+                    $($name::$variant(_) => f.write_str(concat!(stringify!($variant), "(..)")),)*
+                    $name::DurabilityUnknown { sequence } => write!(f, "DurabilityUnknown({sequence})"),
+                }
             }
         }
 
         impl<T> fmt::Display for $name<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $($name::$variant(_) => $text,)* })
+                match self {
+                    $($name::$variant(_) => f.write_str($text),)*
+                    $name::DurabilityUnknown { sequence } => {
+                        write!(f, "the spool failed; record {sequence} may be in it or not")
+                    }
+                }
             }
         }
 
@@ -233,6 +378,10 @@ send_errors! {
         NoRoute = "no such peer: the id is unknown or the peer has left",
         /// The message exceeds a limit of this socket.
         TooLarge = "the message is larger than this socket may send",
+        /// The spool is full (only with `WhenFull::Reject`).
+        Full = "the spool is full",
+        /// The spool has failed; open it again.
+        SpoolFailed = "the spool has failed; see its event, and open it again",
     }
 
     /// Why a send that does not wait failed; every variant returns the message.
@@ -245,6 +394,8 @@ send_errors! {
         NoRoute = "no such peer: the id is unknown or the peer has left",
         /// The message exceeds a limit of this socket.
         TooLarge = "the message is larger than this socket may send",
+        /// The spool has failed; open it again.
+        SpoolFailed = "the spool has failed; see its event, and open it again",
     }
 }
 
@@ -275,6 +426,8 @@ plain_errors! {
         Closed = "the socket is closed",
         /// Nothing arrived in time.
         Timeout = "nothing arrived in time",
+        /// With `Ack::Manual`, only `recv_delivery` gives what can be acknowledged.
+        ManualAck = "with Ack::Manual use recv_delivery, whose deliveries can be acknowledged",
     }
 
     /// Why a receive that does not wait failed.
@@ -283,6 +436,8 @@ plain_errors! {
         Empty = "nothing is there",
         /// The socket is closed and everything received was read.
         Closed = "the socket is closed",
+        /// With `Ack::Manual`, only `recv_delivery` gives what can be acknowledged.
+        ManualAck = "with Ack::Manual use recv_delivery, whose deliveries can be acknowledged",
     }
 
     /// Why waiting for peers or subscribers ended without them.
@@ -367,6 +522,8 @@ impl std::error::Error for RequestError {
 pub enum Error {
     Endpoint(EndpointError),
     Option(OptionError),
+    Open(OpenError),
+    Build(BuildError),
     Bind(BindError),
     Connect(ConnectError),
     Detach(DetachError),
@@ -405,6 +562,8 @@ macro_rules! into_error {
 into_error! {
     Endpoint(EndpointError),
     Option(OptionError),
+    Open(OpenError),
+    Build(BuildError),
     Bind(BindError),
     Connect(ConnectError),
     Detach(DetachError),

@@ -304,6 +304,93 @@ pub enum Event {
         /// The peer's address.
         peer: String,
     },
+    /// The spool has no room: `WhenFull` runs until there is.
+    SpoolFull {
+        /// Bytes on disk.
+        bytes: u64,
+        /// `max_bytes`, or the free space that `min_free_disk` asks for.
+        limit: u64,
+    },
+    /// Writing or syncing failed: nothing is accepted any more until the spool is opened again. Reading goes on.
+    SpoolFailed {
+        /// What the operating system said, and of which file.
+        error: String,
+    },
+    /// Records that a durable name will never get. On the spooler's side and on the holder's.
+    Lost {
+        /// The name.
+        name: String,
+        /// The first number that is lost.
+        from: u64,
+        /// The last one.
+        to: u64,
+        /// How many records were lost, as far as that is known.
+        records: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A part of the spool cannot be read; what is good before and after it stays.
+    Damaged {
+        /// The segment's file.
+        segment: String,
+        /// Where in it.
+        offset: u64,
+        /// How many bytes were set aside.
+        bytes: u64,
+        /// The first number that may be missing.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// The spool was not closed cleanly; this is what opening found.
+    Recovered {
+        /// Good records.
+        records: u64,
+        /// Bytes of a torn tail that were cut: of records that were never accepted.
+        torn: u64,
+        /// The next record's number.
+        next: u64,
+    },
+    /// Both copies of the registry were unreadable: the names start anew.
+    NamesLost,
+    /// A durable name was dropped: it expired, or `WhenFull::DropName` evicted it.
+    NameExpired {
+        /// The name.
+        name: String,
+    },
+    /// A connected holder has taken nothing for `stall_after`: its window is closed.
+    NameStalled {
+        /// The name.
+        name: String,
+        /// Records behind.
+        lag: u64,
+    },
+    /// The peer does not take part in durable delivery: it is served as a plain one.
+    PlainPeer {
+        /// The peer's address.
+        peer: String,
+    },
+    /// The directory behind a durable name was replaced: its old numbers mean nothing any more.
+    SpoolChanged {
+        /// The peer's address.
+        peer: String,
+        /// The spool that was there.
+        old: crate::SpoolId,
+        /// The spool that is there now.
+        new: crate::SpoolId,
+    },
+    /// A record was delivered as often as `max_tries` allows: it is with the dead letters now.
+    DeadLetter {
+        /// The name.
+        name: String,
+        /// The record.
+        sequence: u64,
+    },
+    /// The wall clock was set: ages are still counted by the old one.
+    ClockStep {
+        /// By how much, in milliseconds.
+        by_ms: i64,
+    },
     /// This monitor was read too slowly and lost so many events.
     Missed {
         /// Events lost.
@@ -328,6 +415,18 @@ impl Event {
             Event::Subscribed { .. } => "Subscribed",
             Event::Unsubscribed { .. } => "Unsubscribed",
             Event::Unanswered { .. } => "Unanswered",
+            Event::SpoolFull { .. } => "SpoolFull",
+            Event::SpoolFailed { .. } => "SpoolFailed",
+            Event::Lost { .. } => "Lost",
+            Event::Damaged { .. } => "Damaged",
+            Event::Recovered { .. } => "Recovered",
+            Event::NamesLost => "NamesLost",
+            Event::NameExpired { .. } => "NameExpired",
+            Event::NameStalled { .. } => "NameStalled",
+            Event::PlainPeer { .. } => "PlainPeer",
+            Event::SpoolChanged { .. } => "SpoolChanged",
+            Event::DeadLetter { .. } => "DeadLetter",
+            Event::ClockStep { .. } => "ClockStep",
             Event::Missed { .. } => "Missed",
         }
     }

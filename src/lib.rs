@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod durable;
 mod endpoint;
 mod engine;
 mod error;
@@ -37,6 +38,7 @@ mod options;
 mod pattern;
 mod queue;
 mod socket;
+mod store;
 mod transport;
 mod wire;
 
@@ -50,11 +52,12 @@ mod readme {}
 pub use endpoint::{Endpoint, IntoEndpoint};
 pub use engine::events::Monitor;
 pub use error::{
-    BindError, ConnectError, DetachError, EndpointError, Error, OptionError, RecvError, RequestError, SendAllError,
-    SendError, TryRecvError, TrySendError, WaitError,
+    BindError, BuildError, ConnectError, DetachError, EndpointError, Error, OpenError, OptionError, RecvError,
+    RequestError, SendAllError, SendError, TryRecvError, TrySendError, WaitError,
 };
 pub use event::{DropReason, Drops, Event, Phase, Reason};
-pub use message::{Frame, Message, NoFrames, Receipt};
+pub use message::{Frame, Message, NoFrames, NoToken, Receipt, SpoolId, Token};
+pub use options::spool::{Ack, Sync, WhenFull};
 pub use options::{Credentials, FlushPolicy, Keepalive, OnFull, Security, SocketType};
 pub use pattern::builder::{Buildable, Builder};
 pub use pattern::dealer::Dealer;

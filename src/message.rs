@@ -465,13 +465,108 @@ impl std::error::Error for NoFrames {}
 
 pub struct Receipt {
     sequence: Option<u64>,
+    delayed: bool,
 }
 
 impl Receipt {
-    pub(crate) const ACCEPTED: Receipt = Receipt { sequence: None };
+    pub(crate) const ACCEPTED: Receipt = Receipt { sequence: None, delayed: false };
+
+    pub(crate) fn numbered(sequence: u64) -> Receipt {
+        Receipt { sequence: Some(sequence), delayed: false }
+    }
+
+    pub(crate) fn delayed(sequence: u64) -> Receipt {
+        Receipt { sequence: Some(sequence), delayed: true }
+    }
+
+    /// Whether it stands for a message that waits for its time; its number is one of the delayed ones, then.
+    pub fn is_delayed(&self) -> bool {
+        self.delayed
+    }
 
     /// The record's number in the spool; `None` without a spool.
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 }
+
+/// Which spool a number belongs to: random, made with the directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SpoolId(pub(crate) [u8; 16]);
+
+impl SpoolId {
+    /// Stands for "none seen yet" on the wire.
+    pub(crate) const NONE: SpoolId = SpoolId([0; 16]);
+
+    /// From its 16 bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> SpoolId {
+        SpoolId(bytes)
+    }
+
+    /// Its 16 bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl fmt::Display for SpoolId {
+    /// 32 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SpoolId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for SpoolId {
+    type Err = NoToken;
+
+    fn from_str(text: &str) -> Result<SpoolId, NoToken> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NoToken);
+        }
+        u128::from_str_radix(text, 16).map(|number| SpoolId(number.to_be_bytes())).map_err(|_| NoToken)
+    }
+}
+
+/// Where a receiver is in one spool: stored with the receiver's own data, and given back at the next start, each
+/// record's effect happens once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token {
+    /// The spool.
+    pub spool: SpoolId,
+    /// The record: this one and all before it are done.
+    pub sequence: u64,
+}
+
+impl fmt::Display for Token {
+    /// `spool:sequence`, as [`FromStr`](std::str::FromStr) reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.spool, self.sequence)
+    }
+}
+
+impl std::str::FromStr for Token {
+    type Err = NoToken;
+
+    fn from_str(text: &str) -> Result<Token, NoToken> {
+        let (spool, sequence) = text.split_once(':').ok_or(NoToken)?;
+        Ok(Token { spool: spool.parse()?, sequence: sequence.parse().map_err(|_| NoToken)? })
+    }
+}
+
+/// The text is no [`SpoolId`] or [`Token`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoToken;
+
+impl fmt::Display for NoToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a token: 32 hexadecimal digits, a colon and a number")
+    }
+}
+
+impl std::error::Error for NoToken {}

@@ -4,9 +4,12 @@
 //! Plain values. Limits and times default as the house decided, not as libzmq does; the switches of each
 //! socket type mean what libzmq's mean. Setters are on `Builder`.
 
+pub(crate) mod spool;
+
 use std::fmt;
 use std::time::Duration;
 
+use self::spool::{HolderOptions, SpoolOptions};
 use crate::error::OptionError;
 use crate::message::{Frame, Message};
 
@@ -261,6 +264,10 @@ pub(crate) struct Options {
     pub(crate) invert_matching: bool,
     pub(crate) welcome: Option<Message>,
     pub(crate) subscriptions: Vec<Frame>,
+    /// PUB and PUSH: what is sent goes to disk first.
+    pub(crate) spool: Option<SpoolOptions>,
+    /// SUB and PULL: this socket holds a durable name.
+    pub(crate) holder: Option<HolderOptions>,
 }
 
 impl Options {
@@ -326,6 +333,8 @@ impl Default for Options {
             invert_matching: false,
             welcome: None,
             subscriptions: Vec::new(),
+            spool: None,
+            holder: None,
         }
     }
 }

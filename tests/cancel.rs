@@ -398,7 +398,7 @@ async fn p10_a_dropped_timeout_leaves_nothing_behind() {
             sent += 1;
         }
         let error = soon(push.send_timeout(bulky(sent), Duration::from_millis(1))).await.unwrap_err();
-        assert_eq!(number(&error.into_inner()), sent, "the message comes back");
+        assert_eq!(number(&error.into_inner().expect("a message")), sent, "the message comes back");
         soon(expect_numbers(&mut pull, 0..sent)).await;
         let _ = soon(push.send(bulky(sent))).await.unwrap();
         soon(expect_numbers(&mut pull, [sent])).await;

@@ -11,7 +11,8 @@ const VOCABULARY: &[&str] = &["message", "endpoint", "options", "error", "event"
 /// Room, and what it may import besides the vocabulary and itself: a room, or a path inside one.
 const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &[]),
-    ("store", &[]),
+    // A record's body is wire bytes, exactly as they go to a socket.
+    ("store", &["wire::frame"]),
     ("queue", &["wire::frame"]),
     ("durable", &["wire::command", "store"]),
     ("transport", &[]),

@@ -128,7 +128,7 @@ fn threads_send_without_any_executor() {
                     for at in 0..200u32 {
                         let mut message = Message::from((id.to_be_bytes(), at.to_be_bytes()));
                         while let Err(error) = push.try_send(message) {
-                            message = error.into_inner();
+                            message = error.into_inner().expect("the message comes back");
                             thread::yield_now();
                         }
                     }

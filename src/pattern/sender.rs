@@ -288,7 +288,7 @@ impl Sender {
                         SendError::Timeout(_) => SendError::Timeout(()),
                         _ => SendError::Closed(()),
                     };
-                    let rest = std::iter::once(error.into_inner()).chain(run).chain(messages.map(Into::into)).collect();
+                    let rest = error.into_inner().into_iter().chain(run).chain(messages.map(Into::into)).collect();
                     return Err(SendAllError { sent, rest, reason });
                 }
             }

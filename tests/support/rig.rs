@@ -463,7 +463,7 @@ pub enum Then {
     Finish,
 }
 
-type Bytes = Box<dyn Fn(SocketType) -> Vec<u8> + Send + Sync>;
+type Bytes = Box<dyn Fn(SocketType) -> Vec<u8> + Send + std::marker::Sync>;
 
 /// One line of a table of hostile inputs.
 pub struct Row {
@@ -485,7 +485,7 @@ impl Row {
 
     pub fn by_type(
         name: impl Into<String>,
-        bytes: impl Fn(SocketType) -> Vec<u8> + Send + Sync + 'static,
+        bytes: impl Fn(SocketType) -> Vec<u8> + Send + std::marker::Sync + 'static,
         expected: Outcome,
     ) -> Row {
         let (delivery, then) = (Delivery::Whole, Then::Hold);

@@ -1,0 +1,1 @@
+//! The prefixes of a name, each with the number from which it counts.

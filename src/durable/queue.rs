@@ -1,0 +1,1 @@
+//! The spooler's side: one name, or one PUSH with all its workers.

@@ -1,0 +1,1 @@
+//! Messages that wait for their time: a second log, and a heap of what is due.

@@ -1,0 +1,1 @@
+//! Reading the log from any position: out of the ring, or off the disk.

@@ -1,0 +1,1 @@
+//! One record: its bytes and what they mean.

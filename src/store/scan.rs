@@ -1,0 +1,1 @@
+//! What opening finds in a directory, and what it makes of damage.

@@ -1,0 +1,1 @@
+//! One segment file: its header and its name.

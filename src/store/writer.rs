@@ -1,0 +1,1 @@
+//! The writer: swaps the batch, fills in checksums, writes, syncs, makes visible, rotates, deletes.
