@@ -58,6 +58,7 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         security: options.security.clone(),
         zmtp2: options.zmtp2,
         limits: options.limits.clone(),
+        properties: Vec::new(),
         handshake_timeout: options.handshake_timeout,
     };
     let mut machine = Handshake::new(local, Instant::now());
@@ -458,7 +459,7 @@ impl<'a> Connection<'a> {
                 Ok(())
             }
             Command::Error(text) => Err(Reason::PeerError(text)),
-            Command::Unknown => Ok(()),
+            Command::Durable(_) | Command::Unknown => Ok(()),
         }
     }
 

@@ -16,6 +16,7 @@ fn local(socket_type: SocketType) -> LocalSide {
         security: Security::Null,
         zmtp2: false,
         limits: Limits::default(),
+        properties: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
     }
 }
