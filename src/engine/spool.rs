@@ -21,7 +21,7 @@ use crate::queue::PeerKey;
 use crate::queue::outbound::Outbound;
 use crate::store::log::{Log, Witness};
 use crate::store::names::{NameKind, NameRecord};
-use crate::wire::command::durable::{self as wire, Start, Started};
+use crate::wire::command::durable::{Refusal, Start, Started};
 
 /// The name of a PUSH's own queue.
 pub(crate) const OUTBOX: &str = "";
@@ -100,8 +100,8 @@ pub(crate) enum Save {
     Both,
 }
 
-fn refuse<T>(code: u16, retry_ms: u32, text: impl Into<String>) -> Result<T, wire::Refusal> {
-    Err(wire::Refusal { code, retry_ms, text: text.into() })
+fn refuse<T>(code: u16, retry_ms: u32, text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { code, retry_ms, text: text.into() })
 }
 
 impl Name {
@@ -216,9 +216,9 @@ impl Spool {
 
     fn revive(&self, record: &NameRecord) -> Name {
         let kind = if record.kind == NameKind::Outbox { Kind::Outbox } else { Kind::Topic };
-        let done = Ranges::from_vec(record.done.clone());
+        let done = Ranges::from(record.done.clone());
         let queue = Queue::new(kind, record.cursor, done, self.options.max_tries);
-        let filter = Filter::from_vec(record.filters.clone());
+        let filter = Filter::new(record.filters.clone());
         Name {
             name: record.name.clone(),
             state: Mutex::new(NameState::new(queue, filter, record.owner.clone())),
@@ -278,9 +278,9 @@ impl Spool {
     }
 
     /// Makes a name before anyone connects with it, or replaces its prefixes. Not saved yet.
-    pub(crate) fn declare(&self, name: &str, prefixes: &[Vec<u8>]) -> Result<(), wire::Refusal> {
+    pub(crate) fn declare(&self, name: &str, prefixes: &[Vec<u8>]) -> Result<(), Refusal> {
         if !is_durable_name(name) {
-            return refuse(wire::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
+            return refuse(Refusal::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
         }
         let mut names = self.names();
         if let Some(known) = names.get(name).cloned() {
@@ -302,9 +302,9 @@ impl Spool {
         prefixes: &[Vec<u8>],
         oldest: bool,
         finish: impl FnOnce(&mut NameRecord),
-    ) -> Result<Arc<Name>, wire::Refusal> {
+    ) -> Result<Arc<Name>, Refusal> {
         if names.len() >= self.options.max_names {
-            return refuse(wire::TOO_MANY_NAMES, 0, "this spool has as many names as max_names allows");
+            return refuse(Refusal::TOO_MANY_NAMES, 0, "this spool has as many names as max_names allows");
         }
         let first = self.log.change_interest(|interest| prefixes.iter().for_each(|prefix| interest.add(prefix)));
         let from = if oldest { self.log.oldest() } else { first };
@@ -334,7 +334,7 @@ impl Spool {
     }
 
     fn store_filter(&self, name: &Name, state: &NameState) {
-        let filters: Vec<(Vec<u8>, u64)> = state.filter.iter().map(|(prefix, from)| (prefix.to_vec(), from)).collect();
+        let filters = state.filter.to_vec();
         self.log.registry(|registry| {
             registry.names.get_mut(&name.name).into_iter().for_each(|record| record.filters = filters.clone());
         });
@@ -354,7 +354,7 @@ impl Spool {
         match add {
             true => state.filter.add(prefix, first),
             false => state.filter.remove(prefix),
-        }
+        };
         self.store_filter(name, &state);
     }
 
@@ -392,20 +392,22 @@ impl Spool {
     }
 
     /// A holder asks for its name.
-    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, wire::Refusal> {
+    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refusal> {
         if !is_durable_name(claim.name) {
-            return refuse(wire::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
+            return refuse(Refusal::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
         }
         if self.options.require_auth && claim.user.is_none() {
-            return refuse(wire::NOT_ALLOWED, 0, "this spool gives names to authenticated peers only");
+            return refuse(Refusal::NOT_ALLOWED, 0, "this spool gives names to authenticated peers only");
         }
         let mut names = self.names();
         let Some(known) = names.get(claim.name).cloned() else {
             let owner = claim.user.map(str::to_owned);
             let name = self.insert(&mut names, claim.name, claim.topics, claim.start.oldest, |record| {
                 record.owner = owner;
-                if claim.start.expiry_s != u32::MAX {
-                    record.expiry_s = claim.start.expiry_s;
+                match claim.start.expiry_s {
+                    0 => {}
+                    u32::MAX => record.expiry_s = 0,
+                    seconds => record.expiry_s = seconds,
                 }
             })?;
             drop(names);
@@ -422,11 +424,11 @@ impl Spool {
         Ok(granted)
     }
 
-    fn check_owner(&self, claim: &Claim<'_>, name: &Name) -> Result<(), wire::Refusal> {
+    fn check_owner(&self, claim: &Claim<'_>, name: &Name) -> Result<(), Refusal> {
         let mut state = name.lock();
         match (&state.owner, claim.user) {
             (Some(owner), user) if user != Some(owner) => {
-                refuse(wire::NOT_ALLOWED, 0, "this name belongs to another user")
+                refuse(Refusal::NOT_ALLOWED, 0, "this name belongs to another user")
             }
             (None, Some(user)) => {
                 state.owner = Some(user.to_owned());
@@ -441,12 +443,12 @@ impl Spool {
     }
 
     /// A name has one holder: the one before must have gone, be silent, or be replaced on request.
-    fn make_way(&self, claim: &Claim<'_>, name: &Name) -> Result<(), wire::Refusal> {
+    fn make_way(&self, claim: &Claim<'_>, name: &Name) -> Result<(), Refusal> {
         let mut state = name.lock();
         let Some(&(old, holder)) = state.holders.first() else { return Ok(()) };
         let silent = !claim.silence.is_zero() && self.silence(name) > claim.silence;
         if !claim.start.take_over && !silent {
-            return refuse(wire::IN_USE, 200, "this name is in use by another connection");
+            return refuse(Refusal::IN_USE, 200, "this name is in use by another connection");
         }
         state.queue.leave(holder);
         state.holders.clear();
@@ -455,12 +457,12 @@ impl Spool {
         Ok(())
     }
 
-    fn let_in(&self, claim: &Claim<'_>, name: Arc<Name>, known: bool) -> Result<Granted, wire::Refusal> {
+    fn let_in(&self, claim: &Claim<'_>, name: Arc<Name>, known: bool) -> Result<Granted, Refusal> {
         let start = claim.start;
         let same = start.spool == self.log.id();
         if same && start.done > self.log.newest() {
             return refuse(
-                wire::CURSOR_AHEAD,
+                Refusal::CURSOR_AHEAD,
                 30_000,
                 format!(
                     "the holder has seen record {}, the newest here is {}: the spool's directory is an old copy; make \
