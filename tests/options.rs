@@ -69,7 +69,7 @@ fn on_each_type(name: &str, value: &str) -> BTreeMap<&'static str, Result<(), Op
     let mut results = BTreeMap::new();
     macro_rules! each {
         ($($type:ident)*) => {$(
-            results.insert(stringify!($type), $type::builder().option(name, value).and_then(|b| b.build()).map(drop));
+            results.insert(stringify!($type), $type::builder().option(name, value).map_err(BuildError::from).and_then(|b| b.build()).map(drop));
         )*};
     }
     each!(Push Pull Pub Sub Req Rep Dealer Router XPub XSub Pair);

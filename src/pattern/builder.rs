@@ -22,7 +22,7 @@ use crate::error::{BindError, BuildError, ConnectError, OptionError};
 use crate::message::{Frame, Message};
 use crate::options::{FlushPolicy, Keepalive, OnFull, Options, Security, SocketType};
 use crate::socket::Socket;
-use crate::socket::durable::Durability;
+use crate::socket::durable::Built;
 
 /// Options of a socket of type `S`, then the socket: by [`build`](Builder::build), [`bind`](Builder::bind) or
 /// [`connect`](Builder::connect).
@@ -65,7 +65,7 @@ pub trait Buildable: Sized + sealed::Sealed {
 /// Options that were checked.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct BuiltOptions(Options, Durability);
+pub struct BuiltOptions(Built);
 
 mod sealed {
     pub trait Sealed {}
@@ -244,9 +244,7 @@ impl<S: Buildable> Builder<S> {
     /// # Errors
     /// [`BuildError`]: an option is out of range or does not go with another, or the spool cannot be opened.
     pub fn build(self) -> Result<S, BuildError> {
-        let options = self.check()?;
-        let durability = Durability::open(S::TYPE, &options)?;
-        Ok(S::finish(BuiltOptions(options, durability)))
+        Ok(S::finish(BuiltOptions(Built::open(S::TYPE, self.check()?)?)))
     }
 
     /// Makes the socket and binds it.
@@ -368,7 +366,7 @@ macro_rules! constructors {
         impl $type {
             /// A socket with default options, neither bound nor connected.
             pub fn new() -> $type {
-                $type::from_options(Options::default())
+                $type::from_options(Built::default())
             }
 
             /// Options first.

@@ -255,6 +255,11 @@ impl Outbound {
         self.lock().peers.get(key).map_or(0, |peer| peer.outbox.bytes())
     }
 
+    /// Whether nothing at all waits to be written to this peer, and nobody is writing.
+    pub(crate) fn is_clear(&self, key: PeerKey) -> bool {
+        self.lock().peers.get(key).is_none_or(|peer| peer.outbox.is_clear() && !peer.writing)
+    }
+
     /// Forgets records that wait for a connection that is gone: they are still in the log.
     pub(crate) fn forget_records(&self, key: PeerKey) {
         if let Some(peer) = self.lock().peers.get_mut(key) {

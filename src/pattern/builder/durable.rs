@@ -84,11 +84,7 @@ spool_setters! {
 impl Builder<Pub> {
     /// Makes a durable name before anyone connects with it: from now on what matches these prefixes is kept for it.
     /// Declared again, its set is replaced. No prefix is everything.
-    pub fn declare<P: AsRef<[u8]>>(
-        mut self,
-        name: impl Into<String>,
-        prefixes: impl IntoIterator<Item = P>,
-    ) -> Self {
+    pub fn declare<P: AsRef<[u8]>>(mut self, name: impl Into<String>, prefixes: impl IntoIterator<Item = P>) -> Self {
         let mut prefixes: Vec<Frame> =
             prefixes.into_iter().map(|prefix| Frame::copy_from_slice(prefix.as_ref())).collect();
         if prefixes.is_empty() {
@@ -173,6 +169,12 @@ impl<S> Builder<S> {
         if let Some(spool) = &options.spool {
             if !matches!(kind, SocketType::Pub | SocketType::Push) {
                 return fail("spool", "only for PUB and PUSH");
+            }
+            if options.welcome.is_some() {
+                return fail("welcome", "not with a spool: everything a peer gets comes out of it");
+            }
+            if options.invert_matching {
+                return fail("invert_matching", "not with a spool");
             }
             check_spool(spool)?;
         }

@@ -5,15 +5,16 @@
 //! its task. Per connection: `spooler`. Absent: bytes of the wire.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::events::Events;
 use crate::durable::filter::Filter;
 use crate::durable::queue::{HolderKey, Kind, Queue, Window};
 use crate::durable::ranges::Ranges;
+use crate::engine::events::Events;
 use crate::error::OpenError;
 use crate::event::{Event, Reason};
 use crate::options::spool::{SpoolOptions, is_durable_name};
@@ -21,6 +22,7 @@ use crate::queue::PeerKey;
 use crate::queue::outbound::Outbound;
 use crate::store::log::{Log, Witness};
 use crate::store::names::{NameKind, NameRecord};
+use crate::store::reader::Taken;
 use crate::wire::command::durable::{Refusal, Start, Started};
 
 /// The name of a PUSH's own queue.
@@ -162,11 +164,7 @@ impl Witness for Ear {
 
 impl Spool {
     /// Opens the spool, and takes the names that it has.
-    pub(crate) fn open(
-        options: &SpoolOptions,
-        is_outbox: bool,
-        events: Arc<Events>,
-    ) -> Result<Arc<Spool>, OpenError> {
+    pub(crate) fn open(options: &SpoolOptions, is_outbox: bool, events: Arc<Events>) -> Result<Arc<Spool>, OpenError> {
         let ear = Arc::new(Ear { events: events.clone(), spool: OnceLock::new() });
         let log = Log::open(options, is_outbox, ear.clone())?;
         let spool = Arc::new(Spool {
@@ -179,12 +177,11 @@ impl Spool {
             closed: AtomicBool::new(false),
             epoch: Instant::now(),
         });
-        spool.take_names();
         for declared in &options.declared {
-            let prefixes: Vec<Vec<u8>> = declared.prefixes.iter().map(|prefix| prefix.to_vec()).collect();
-            // What cannot be declared for a limit's sake is no reason not to open.
-            let _ = spool.declare(&declared.name, &prefixes);
+            let prefixes: Vec<&[u8]> = declared.prefixes.iter().map(|prefix| &**prefix).collect();
+            spool.log.declare(&declared.name, &prefixes);
         }
+        spool.take_names();
         if !options.declared.is_empty() {
             spool.log.save_both().map_err(|source| OpenError::Path { path: options.dir.clone(), source })?;
         }
@@ -202,9 +199,6 @@ impl Spool {
         let mut names = self.names();
         for record in records {
             let name = Arc::new(self.revive(&record));
-            self.log.change_interest(|interest| {
-                record.filters.iter().for_each(|(prefix, _)| interest.add(prefix));
-            });
             names.insert(record.name, name);
         }
         if self.is_outbox && !names.contains_key(OUTBOX) {
@@ -291,7 +285,7 @@ impl Spool {
             });
             return Ok(());
         }
-        self.insert(&mut names, name, prefixes, false, |record| record.declared = true).map(|_| ())
+        self.insert(&mut names, name, prefixes, false, |record| record.declared = true).map(drop)
     }
 
     /// A new name, from now or from the oldest record.
@@ -490,6 +484,7 @@ impl Spool {
             }
         }
         self.heard(&name);
+        self.log.set_connected(&name.name, true);
         Ok(Granted { name, holder, answer, save: Save::Nothing })
     }
 
@@ -515,10 +510,50 @@ impl Spool {
             state.wake_others()
         };
         wakers.into_iter().for_each(Waker::wake);
-        let now = self.log.now();
-        self.log.registry(|registry| {
-            registry.names.get_mut(&name.name).into_iter().for_each(|record| record.seen = now);
-        });
+        self.log.set_connected(&name.name, !name.lock().holders.is_empty());
+    }
+
+    /// A record goes to a holder, unless its time is over or it went to it too often.
+    pub(crate) fn hand_out(
+        &self,
+        name: &Name,
+        state: &mut NameState,
+        holder: HolderKey,
+        record: &Taken,
+        push: impl FnOnce(u32),
+    ) {
+        if self.is_expired(record) {
+            state.counts.expired += 1;
+            return state.queue.skip(record.sequence);
+        }
+        if state.queue.exhausted(record.sequence) {
+            let tries = state.queue.tries(record.sequence);
+            if self.log.bury(record, &name.name, tries).is_ok() {
+                self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
+                return state.queue.skip(record.sequence);
+            }
+        }
+        let tries = state.queue.send(holder, record.sequence, record.body.len());
+        state.counts.sent += 1;
+        state.counts.redelivered += u64::from(tries > 1);
+        push(tries);
+    }
+
+    pub(crate) fn is_expired(&self, record: &Taken) -> bool {
+        record.extra.expires_at.is_some_and(|at| at <= self.log.now())
+    }
+
+    /// Tells of a holder that has taken nothing for too long. When to look again.
+    pub(crate) fn check_stall(&self, name: &Name, state: &mut NameState, now: Instant) -> Option<Instant> {
+        let since = state.closed_since.filter(|_| !state.stall_told && !self.options.stall_after.is_zero())?;
+        let due = since + self.options.stall_after;
+        if now < due {
+            return Some(due);
+        }
+        state.stall_told = true;
+        let lag = self.log.visible().saturating_sub(state.queue.cursor());
+        self.events.emit_kept(Event::NameStalled { name: name.name.clone(), lag });
+        None
     }
 
     /// Records that a name will never get, found on reading: it is told on its next connection.
@@ -547,21 +582,12 @@ impl Spool {
 
     /// Gives up a name for good. False when there is none of this name. Not saved yet.
     pub(crate) fn drop_name(&self, name: &str) -> bool {
-        if name == OUTBOX || !self.forget_name(name) {
-            return false;
-        }
-        self.log.registry(|registry| registry.names.remove(name));
-        true
+        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name)
     }
 
     fn forget_name(&self, name: &str) -> bool {
         let Some(name) = self.names().remove(name) else { return false };
-        let (holders, prefixes) = {
-            let mut state = name.lock();
-            let prefixes: Vec<Vec<u8>> = state.filter.iter().map(|(prefix, _)| prefix.to_vec()).collect();
-            (std::mem::take(&mut state.holders), prefixes)
-        };
-        self.log.change_interest(|interest| prefixes.iter().for_each(|prefix| interest.remove(prefix)));
+        let holders = std::mem::take(&mut name.lock().holders);
         holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
         true
     }
@@ -570,6 +596,22 @@ impl Spool {
         if let Some(outbound) = self.outbound.get().and_then(Weak::upgrade) {
             outbound.kick(key, reason);
         }
+    }
+
+    /// Waits until everything is accepted, and every connected holder has it and has acknowledged it.
+    pub(crate) async fn drained(&self) {
+        let target = self.log.newest();
+        let _ = poll_fn(|cx| self.log.poll_flushed(target, cx)).await;
+        poll_fn(|cx| self.poll_drained(cx)).await;
+    }
+
+    /// Writes, syncs and saves everything. Blocking. Gives what some name has yet to get.
+    pub(crate) fn close(&self) -> u64 {
+        let kept = self.kept();
+        if let Err(error) = self.log.close() {
+            self.events.emit_kept(Event::SpoolFailed { error: error.to_string() });
+        }
+        kept
     }
 
     /// Ready when every connected holder has all there is and has acknowledged it.

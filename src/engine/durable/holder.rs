@@ -17,9 +17,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::events::Events;
-use super::shared::Shared;
 use crate::durable::holder::{Memory, Session};
+use crate::engine::events::Events;
+use crate::engine::shared::Shared;
 use crate::event::{Event, Reason};
 use crate::message::SpoolId;
 use crate::options::Options;

@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::records::{Found, Records};
-use super::shared::Shared;
 use super::spool::{Claim, Granted, Name, NameState, Save, Spool};
 use crate::durable::filter::Filter;
 use crate::durable::queue::{HolderKey, Next, Rejected, Window};
+use crate::engine::shared::Shared;
 use crate::event::{DropReason, Event, Reason};
 use crate::queue::PeerKey;
 use crate::store::log::Watch;
@@ -45,12 +45,24 @@ enum Role {
     /// It announced the extension and has not asked yet.
     Waiting,
     /// Its name is being saved; then it gets this answer.
-    Starting { saving: JoinHandle<io::Result<()>>, granted: Box<Granted> },
-    Named { name: Arc<Name>, holder: HolderKey },
+    Starting {
+        saving: JoinHandle<io::Result<()>>,
+        granted: Box<Granted>,
+    },
+    Named {
+        name: Arc<Name>,
+        holder: HolderKey,
+    },
     /// A worker without the extension, of a PUSH that serves such.
-    Kernel { name: Arc<Name>, holder: HolderKey, written: Vec<u64> },
+    Kernel {
+        name: Arc<Name>,
+        holder: HolderKey,
+        written: Vec<u64>,
+    },
     /// A subscriber without a name.
-    Plain { position: u64 },
+    Plain {
+        position: u64,
+    },
     /// A worker without the extension: gets nothing.
     Nothing,
     /// Its refusal is on the way out.
@@ -386,7 +398,8 @@ impl Spooler {
         let mut filled = false;
         let (mut lot, mut open) = (Lot::default(), true);
         while open {
-            let blocked = shared.outbound.backlog(self.key) + lot.bytes >= BACKLOG || shared.outbound.is_blocked(self.key);
+            let blocked =
+                shared.outbound.backlog(self.key) + lot.bytes >= BACKLOG || shared.outbound.is_blocked(self.key);
             open = !blocked && matches!(self.step(&mut lot, cx)?, Step::On);
             if lot.is_full() || !open {
                 filled |= self.announce(shared, std::mem::take(&mut lot));
