@@ -118,6 +118,15 @@ impl Storage for RealDir {
         make(&path)?;
         Ok(Arc::new(RealDir::at(path)?))
     }
+
+    fn rename_into(&self, from: &str, subdir: &str, to: &str) -> io::Result<()> {
+        plain_name(to)?;
+        let target = self.subdir(subdir)?;
+        fs::rename(self.file(from)?, target.path().join(to))?;
+        // The new name first: a crash between the two may show both names, never none.
+        target.sync_dir()?;
+        self.sync_dir()
+    }
 }
 
 /// A file of the operating system.

@@ -394,6 +394,13 @@ impl Disk {
         self.files.len() - 1
     }
 
+    /// The file of this name, if there is one, is about to lose it.
+    pub(super) fn unlink(&mut self, dir: usize, name: &str) {
+        if let Some(file) = self.dirs[dir].get(name) {
+            self.files[file].linked = false;
+        }
+    }
+
     /// A directory in another, made if it is missing.
     pub(super) fn subdir(&mut self, dir: usize, name: &str) -> usize {
         if let Some(known) = self.dirs[dir].subs.get(name) {
