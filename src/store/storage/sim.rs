@@ -1,6 +1,6 @@
 //! A disk in memory that loses power, fills up and fails by script: [`SimStorage`].
 //!
-//! What a crash may leave is in `disk`. Everything follows from seeds and from the order of calls, so a seed and a
+//! What a crash may leave is in `content` and `disk`. Everything follows from seeds and from the order of calls, so a seed and a
 //! call number replay a run. [`at_every_call`] runs a workload against a crash after each of its calls. It is
 //! stricter than most file systems: nothing is ordered unless it was synced.
 
@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{File, LOCK, Locked, Open, Space, Storage, plain_name};
-use disk::{Content, Disk, SECTOR};
+use content::{Content, SECTOR};
+use disk::Disk;
 
 pub(crate) mod chance;
+mod content;
 mod disk;
 #[cfg(test)]
 mod tests;
