@@ -46,7 +46,8 @@ pub(super) fn mend(storage: &dyn Storage, known: &Known<'_>) -> io::Result<Mende
     }
     let (damage, torn) = (mended.damage, mended.torn);
     finish(known, &mut walk, by_number)?;
-    Ok(Mended { segment: segment(known, &walk), damage, torn, time: walk.count.time, origins: walk.origins })
+    let (time, origins) = (walk.count.time, std::mem::take(&mut walk.origins));
+    Ok(Mended { segment: segment(known, walk), damage, torn, time, origins })
 }
 
 struct Findings<'a> {
@@ -118,8 +119,7 @@ fn finish(known: &Known<'_>, walk: &mut Walk, by_number: bool) -> io::Result<()>
     let behind = known.next.is_some();
     // Zeros behind the end of the last segment are room for more. Anything else goes, so that it never lines up
     // with later records.
-    if walk.count.end < walk.used || walk.count.end > walk.len || ((behind || walk.sealed) && walk.count.end < walk.len)
-    {
+    if walk.count.end < walk.len && (walk.cut || walk.sealed || behind) {
         file.set_len(walk.count.end)?;
         walk.len = walk.count.end;
     }
@@ -135,20 +135,17 @@ fn finish(known: &Known<'_>, walk: &mut Walk, by_number: bool) -> io::Result<()>
 /// Gives a finished segment the seal that it lost: it need not be looked through again.
 fn seal(known: &Known<'_>, walk: &mut Walk) -> io::Result<()> {
     let count = &walk.count;
-    let last = count.last.max(known.next.unwrap_or(0).saturating_sub(1));
+    let last = last_given(known, walk);
     let mut bytes = BytesMut::with_capacity(record::SEAL);
-    record::encode_seal(
-        &mut bytes,
-        last,
-        count.time,
-        count.records,
-        count.last,
-        count.first_time,
-        count.last_time,
-    );
+    record::encode_seal(&mut bytes, last, count.time, count.records, count.last, count.first_time, count.last_time);
     append(known, walk, bytes)?;
     walk.sealed = true;
     Ok(())
+}
+
+/// The last number that was given before the next segment, written or not.
+fn last_given(known: &Known<'_>, walk: &Walk) -> u64 {
+    walk.count.last.max(known.next.unwrap_or(0).saturating_sub(1))
 }
 
 /// Proves in the segment itself what only the registry proved: should that be lost, the hole is no torn tail.
@@ -171,7 +168,7 @@ fn append(known: &Known<'_>, walk: &mut Walk, mut bytes: BytesMut) -> io::Result
     known.file.sync()
 }
 
-fn segment(known: &Known<'_>, walk: &Walk) -> Segment {
+fn segment(known: &Known<'_>, walk: Walk) -> Segment {
     Segment {
         base: known.base,
         salt: known.salt,
@@ -180,9 +177,9 @@ fn segment(known: &Known<'_>, walk: &Walk) -> Segment {
         size: walk.len,
         sealed: walk.sealed || known.next.is_some(),
         records: walk.count.records,
-        last: walk.count.last,
+        last: last_given(known, &walk),
         first_time: walk.count.first_time,
         last_time: walk.count.last_time,
-        index: walk.index.clone(),
+        index: walk.index,
     }
 }

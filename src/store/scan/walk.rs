@@ -32,9 +32,7 @@ pub(super) fn step<'w>(window: &'w mut Window<'_>, at: u64, salt: u64, floor: u6
     let left = window.len().saturating_sub(at);
     let size = match record::peek(window.at(at, HEADER)?) {
         Peek::End => return Ok(Step::End),
-        Peek::Claim { size, kind, sequence }
-            if size as u64 <= left && (kind != Kind::Message || sequence > floor) =>
-        {
+        Peek::Claim { size, kind, sequence } if size as u64 <= left && (kind != Kind::Message || sequence > floor) => {
             size
         }
         _ => return Ok(Step::Bad),
@@ -146,6 +144,10 @@ pub(super) struct Walk {
     /// Everything before this offset was safe once.
     pub(super) proven: u64,
     pub(super) sealed: bool,
+    /// Where the last byte that is not zero ends, if it is not in a record.
+    pub(super) used: u64,
+    /// Whether it ends in front of a hole, which is then to be cut off.
+    pub(super) cut: bool,
     /// Length of the file.
     pub(super) len: u64,
 }
@@ -156,28 +158,34 @@ pub(super) fn walk(window: &mut Window<'_>, base: u64, salt: u64) -> io::Result<
     let mut walk = Walk { count: Count::new(base), index, len: window.len(), ..Walk::default() };
     let mut at = SEGMENT_HEADER;
     while !walk.sealed {
-        match step(window, at, salt, walk.count.floor)? {
+        let nothing = match step(window, at, salt, walk.count.floor)? {
             Step::Record(record) => {
                 walk.note(at, &record);
                 at = walk.count.end;
                 continue;
             }
             Step::Eof => break,
-            Step::End if window.is_zero_from(at)? => break,
-            Step::End | Step::Bad => {}
+            Step::End => true,
+            Step::Bad => false,
+        };
+        if nothing && window.is_zero_from(at)? {
+            break;
         }
         let from = at.saturating_add(ALIGN as u64);
         let next = find_next(window, salt, from, walk.len, walk.count.floor)?;
-        let until = match next {
-            Some(next) => next,
-            None => window.last_used(at)?,
-        };
         let unreadable = window.is_unreadable(at, next.unwrap_or(walk.len));
+        if next.is_none() {
+            walk.used = window.last_used(at)?;
+        }
+        let until = next.unwrap_or(walk.used);
         walk.holes.push(Hole { at, until, to: None, unreadable, before: walk.count });
         match next {
             Some(next) => at = next,
-            None => break,
+            None => return Ok(walk),
         }
+    }
+    if !walk.holes.is_empty() {
+        walk.used = window.last_used(walk.count.end)?;
     }
     Ok(walk)
 }
@@ -209,7 +217,7 @@ impl Walk {
     pub(super) fn end_at(&mut self, hole: usize) {
         let Some(first) = self.holes.get(hole) else { return };
         self.count = first.before;
-        self.sealed = false;
+        (self.sealed, self.cut) = (false, true);
         self.index.truncate(self.count.indexed.max(1));
         self.origins.truncate(self.count.origins);
         self.holes.truncate(hole);
