@@ -9,6 +9,8 @@ mod golden;
 mod holes;
 
 const SPOOL: SpoolId = SpoolId([3; 16]);
+/// Not a multiple of 8.
+const ROOM: usize = 203;
 const NOTHING: Proof = Proof { proven: 0 };
 
 /// A segment in the making.
@@ -91,11 +93,11 @@ impl Make {
         name
     }
 
-    /// With zeros behind, as a prepared file has.
+    /// With [`ROOM`] zeros behind, as a prepared file has.
     fn put_with_room(self, sim: &SimStorage) -> String {
         let name = segment::file_name(self.base);
         let mut bytes = self.bytes();
-        bytes.resize(bytes.len() + 1000, 0);
+        bytes.resize(bytes.len() + ROOM, 0);
         sim.put(&name, &bytes);
         name
     }
@@ -200,7 +202,7 @@ fn a_good_log_comes_back_as_it_was() {
     assert_eq!((three.base, three.last, three.records, three.sealed), (15, 21, 5, false));
     assert_eq!((three.first_time, three.last_time), (Make::time(15), Make::time(21)));
     let size = sim.bytes(&names[2]).unwrap().len() as u64;
-    assert_eq!((three.size, three.end), (size, size - 1000));
+    assert_eq!((three.size, three.end), (size, size - ROOM as u64));
     assert_eq!(read(&recovered), ([1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 18, 20, 21].into(), vec![]));
 }
 
