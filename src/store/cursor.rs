@@ -15,8 +15,8 @@ use crate::error::OpenError;
 use crate::message::SpoolId;
 use crate::store::names::slot::{Fields, put_ranges, put_u32, put_u64};
 use crate::store::names::twin::{self, Area, Format, Slot, Twin};
+use crate::store::storage::File;
 use crate::store::storage::real::RealDir;
-use crate::store::storage::{File, Storage};
 
 const FORMAT: Format = Format { magic: *b"SPOOLCUR", major: 1, minor: 0 };
 /// Where the second copy begins, and so the most that the first one can have. The file has a hole between them.
