@@ -94,7 +94,7 @@ fn start(file: Arc<dyn File>) -> io::Result<(Twin, Vec<Done>)> {
         (Slot::Good { body, .. }, _) if first >= second => body,
         (_, Slot::Good { body, .. }) => body,
         (Slot::Blank, Slot::Blank) => Vec::new(),
-        _ if is_ours(&*file) => Vec::new(),
+        _ if is_ours(&*file)? => Vec::new(),
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not a cursor file")),
     };
     let area = |at, generation| Area { file: file.clone(), at, capacity: AREA, generation };
@@ -117,8 +117,8 @@ fn copy(file: &dyn File, at: u64) -> io::Result<Slot<Vec<Done>>> {
 }
 
 /// Whether a damaged file was once a cursor file: only such a one may be written over.
-fn is_ours(file: &dyn File) -> bool {
-    [0, AREA].into_iter().any(|at| twin::has_magic(file, at, &FORMAT))
+fn is_ours(file: &dyn File) -> io::Result<bool> {
+    Ok(twin::has_magic(file, 0, &FORMAT)? || twin::has_magic(file, AREA, &FORMAT)?)
 }
 
 fn save(twin: &mut Twin, state: &[Done]) -> io::Result<()> {
