@@ -55,6 +55,9 @@ impl Ranges {
 
     /// The range that holds `number`.
     pub(crate) fn range_of(&self, number: u64) -> Option<(u64, u64)> {
+        if self.ranges.back().is_none_or(|&(_, end)| end < number) {
+            return None;
+        }
         let at = self.ranges.partition_point(|&(_, end)| end < number);
         self.ranges.get(at).copied().filter(|&(begin, _)| begin <= number)
     }
