@@ -13,7 +13,3 @@ impl Log {
         Err(Refused::Closed)
     }
 }
-
-impl crate::durable::queue::Queue {
-    pub(crate) fn set_lead(&mut self, _lead: usize) {}
-}
