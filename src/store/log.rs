@@ -187,6 +187,21 @@ impl Log {
         Watch::new(Arc::clone(&self.0.shared))
     }
 
+    /// The first number that readers find in memory.
+    pub(crate) fn oldest_in_memory(&self) -> u64 {
+        self.0.shared.oldest_in_memory()
+    }
+
+    /// Bytes of the log behind this position, about.
+    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
+        self.0.shared.lag_bytes(after)
+    }
+
+    /// Now, by the spool's clock: microseconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.0.shared.now()
+    }
+
     /// What comes after `after`.
     pub(crate) fn fetch(&self, after: u64) -> Fetch {
         self.0.shared.fetch(after)
