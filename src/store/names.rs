@@ -213,8 +213,8 @@ fn judge(storage: &dyn Storage, a: &Looked, b: &Looked) -> Result<Found, OpenErr
             Found::Both(if first >= second { a.clone() } else { b.clone() })
         }
         (Slot::Good { body, .. }, _) | (_, Slot::Good { body, .. }) => Found::One(body.clone()),
-        (Slot::Blank, Slot::Blank) => {
-            // A crash may have come between making the slots and the first save. Whoever has segments had a registry.
+        (Slot::Blank, _) | (_, Slot::Blank) => {
+            // The first save writes both slots, so it was never done. But whoever has segments had a registry.
             let files = storage.list().map_err(|source| failed(storage, source))?;
             if files.iter().any(|name| name.ends_with(".seg")) { Found::Lost } else { Found::Fresh }
         }

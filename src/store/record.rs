@@ -49,6 +49,7 @@ const DELIVER_AT: u8 = 1;
 const EXPIRES_AT: u8 = 2;
 const ID: u8 = 4;
 const ORIGIN: u8 = 8;
+const FLAGS: u8 = DELIVER_AT | EXPIRES_AT | ID | ORIGIN;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -458,6 +459,38 @@ pub(crate) fn parse(bytes: &[u8], salt: Option<u64>, max_record: u64) -> Parsed<
     }
 }
 
+/// The first look at what may be a record: enough to tell most bytes from one without a CRC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// It claims so many bytes, padding included.
+    Claim { size: usize, kind: Kind, sequence: u64 },
+    /// `len` is 0.
+    End,
+    /// Certainly none, or fewer bytes than a header.
+    Bad,
+}
+
+/// What the first [`HEADER`] bytes claim to be.
+#[inline]
+pub(crate) fn peek(bytes: &[u8]) -> Peek {
+    let Some(&[l0, l1, l2, l3]) = bytes.first_chunk::<4>() else { return Peek::Bad };
+    let counted = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if counted == 0 {
+        return Peek::End;
+    }
+    let Some(head) = bytes.first_chunk::<HEADER>() else { return Peek::Bad };
+    let [_, _, _, _, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7, tail @ ..] = *head;
+    let [_, _, _, _, _, _, _, _, kind, flags, ..] = tail;
+    match Kind::of(kind) {
+        Some(kind) if flags & !FLAGS == 0 && counted >= HEADER - UNCOUNTED => Peek::Claim {
+            size: padded(counted.saturating_add(UNCOUNTED)),
+            kind,
+            sequence: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+        },
+        _ => Peek::Bad,
+    }
+}
+
 /// Whether the CRC of an unpadded record fits.
 #[inline]
 fn is_whole(record: &[u8], len: [u8; 4], salt: u64) -> bool {
@@ -477,7 +510,7 @@ fn fields(record: &[u8], size: usize) -> Parsed<'_> {
     let [_, _, _, _, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7, tail @ ..] = *head;
     let [t0, t1, t2, t3, t4, t5, t6, t7, kind, flags, f0, f1, b0, b1, b2, b3] = tail;
     let Some(kind) = Kind::of(kind) else { return Parsed::Bad("kind") };
-    if flags & !(DELIVER_AT | EXPIRES_AT | ID | ORIGIN) != 0 {
+    if flags & !FLAGS != 0 {
         return Parsed::Bad("flags");
     }
     let Some((extra, body)) = Extra::parse(flags, rest) else { return Parsed::Bad("optional fields") };

@@ -1,4 +1,22 @@
 //! What opening makes of a directory of segments, and walks over the records of one. Durability design, section 6.
+//!
+//! [`recover`] leaves a log in which every segment but the last is sealed. It decides by what is proven: a broken
+//! place that a later sync mark, a seal, the registry or a later segment proves to have been safe is *damage*; what
+//! nothing proves is a *torn tail* and is cut. A place that the disk cannot read was not torn by a write: damage, too.
+//!
+//! Damaged bytes inside a segment stay where they are: writing over them would risk what is around them, and readers
+//! must be able to pass such a place anyhow, since damage in a sealed segment is found only by reading. So: whoever
+//! reads and meets [`Why::Bad`], or [`Why::End`] before the segment's end, asks [`resync`] for the next valid record
+//! (in steps of 8) and takes the numbers between for missing; none means that the rest of the segment is missing. A
+//! copy of the bytes goes to `damaged/SEGMENT-OFFSET`. If nothing in the segment proved the damage, a sync mark (or
+//! the seal that was missing) behind it says so from then on, with the last missing number as its sequence. A file
+//! that is no segment of ours any more (header gone, another spool's) is renamed to `SEGMENT.damaged`. Each open that
+//! looks through a segment finds and reports its damage again; readers find it whenever they come by, a whole missing
+//! file by a segment's `last` that is not the next one's base less one.
+//!
+//! Every step is one that an interrupted recovery may have done already or not. Length fields only ever ask for bytes
+//! that the file has. `window` reads, `walk` goes from record to record, `mend` decides about one segment, `aside`
+//! keeps copies. Absent: the registry, numbers to come, gap records (`log`).
 #![cfg_attr(
     not(test),
     deny(
@@ -17,8 +35,17 @@ use std::sync::Arc;
 use crate::error::OpenError;
 use crate::message::SpoolId;
 
-use super::record::Record;
-use super::storage::{File, Storage};
+use super::record::{self, Kind, Parsed, Record};
+use super::segment::{self, Header, HeaderError, SEGMENT_HEADER};
+use super::storage::{File, Open, Storage, read_all_at};
+use mend::{Known, Mended};
+use walk::Step;
+use window::Window;
+
+mod aside;
+mod mend;
+mod walk;
+mod window;
 
 /// A segment that is good, or good up to reported damage.
 #[derive(Clone)]
@@ -85,7 +112,7 @@ pub(crate) struct Recovered {
     pub(crate) torn: u64,
     /// Messages in the segments that were scanned.
     pub(crate) records: u64,
-    /// The highest number in the log; 0 if none.
+    /// The highest number that the log or its damage tells of; 0 if none.
     pub(crate) last: u64,
     /// The time of the newest record; 0 if none.
     pub(crate) last_time: i64,
@@ -96,9 +123,162 @@ pub(crate) struct Recovered {
 }
 
 /// Brings a directory of segments into order: steps 2 to 4 of opening. Without a spool id (the registry is lost) it
-/// is taken from the segments. What is cut is cut and synced when this returns; what is bad is in `damaged/`.
-pub(crate) fn recover(_storage: &dyn Storage, _spool: Option<SpoolId>, _proof: Proof) -> Result<Recovered, OpenError> {
-    Ok(Recovered::default())
+/// is taken from the segments. What is cut is cut and synced when this returns.
+pub(crate) fn recover(storage: &dyn Storage, spool: Option<SpoolId>, proof: Proof) -> Result<Recovered, OpenError> {
+    let at = |name: &str, source: io::Error| OpenError::Path { path: storage.path().join(name), source };
+    let names = storage.list().map_err(|e| at("", e))?;
+    // Nothing is changed before every header is known to be of a known format.
+    let mut files = read_headers(storage, &names)?;
+    let spool = spool.or_else(|| most_common(&files));
+    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+        storage.remove(name).map_err(|e| at(name, e))?;
+    }
+    let mut recovered = Recovered { spool, ..Recovered::default() };
+    set_strangers_aside(storage, &mut files, &mut recovered, proof)?;
+    for (i, found) in files.iter().enumerate() {
+        let next = i.checked_add(1).and_then(|i| files.get(i)).map(|next| next.base);
+        recovered.take(storage, found, next, proof).map_err(|e| at(&found.name, e))?;
+    }
+    storage.sync_dir().map_err(|e| at("", e))?;
+    recovered.last = recovered.damage.iter().map(|damage| damage.to).fold(recovered.last, u64::max);
+    Ok(recovered)
+}
+
+/// A file with a segment's name.
+struct Found {
+    name: String,
+    base: u64,
+    file: Arc<dyn File>,
+    /// `None`: unreadable.
+    header: Option<Header>,
+}
+
+/// All segment files, by base.
+fn read_headers(storage: &dyn Storage, names: &[String]) -> Result<Vec<Found>, OpenError> {
+    let mut files = Vec::new();
+    for name in names {
+        let Some(base) = segment::base_of(name) else { continue };
+        let path = || storage.path().join(name);
+        let file = storage.open(name, Open::Write).map_err(|source| OpenError::Path { path: path(), source })?;
+        let header = match read_header(&*file) {
+            Err(HeaderError::Unknown { found }) => {
+                return Err(OpenError::UnknownFormat { path: path(), found, known: segment::KNOWN.to_owned() });
+            }
+            header => header.ok().filter(|header| header.base == base),
+        };
+        files.push(Found { name: name.clone(), base, file, header });
+    }
+    files.sort_by_key(|found| found.base);
+    Ok(files)
+}
+
+/// What cannot be read is bad: the file is kept, under another name.
+fn read_header(file: &dyn File) -> Result<Header, HeaderError> {
+    let mut bytes = [0; segment::LOOK];
+    let read =
+        read_all_at(file, &mut bytes, 0).or_else(|_| read_all_at(file, &mut bytes, 0)).map_err(|_| HeaderError::Bad)?;
+    Header::parse(bytes.get(..read).unwrap_or_default())
+}
+
+/// The spool that most segments belong to; of equals, the one with the newest segment.
+fn most_common(files: &[Found]) -> Option<SpoolId> {
+    let ids = || files.iter().filter_map(|found| found.header).map(|header| header.spool);
+    ids().max_by_key(|id| ids().filter(|other| other == id).count())
+}
+
+/// Takes out what is no segment of this spool. What else is in the directory is nobody's business.
+fn set_strangers_aside(
+    storage: &dyn Storage,
+    files: &mut Vec<Found>,
+    recovered: &mut Recovered,
+    proof: Proof,
+) -> Result<(), OpenError> {
+    let bases: Vec<u64> = files.iter().map(|found| found.base).collect();
+    let mut ours = Vec::with_capacity(files.len());
+    for (i, found) in std::mem::take(files).into_iter().enumerate() {
+        if found.header.is_some_and(|header| Some(header.spool) == recovered.spool) {
+            ours.push(found);
+            continue;
+        }
+        let next = i.checked_add(1).and_then(|i| bases.get(i));
+        let to = match (found.header, next) {
+            // Another spool's numbers are not missing here.
+            (Some(_), _) => found.base.saturating_sub(1),
+            (None, Some(next)) => next.saturating_sub(1),
+            (None, None) => found.base.max(proof.proven),
+        };
+        let bytes = found.file.len().unwrap_or(0);
+        aside::rename(storage, &found.name)
+            .map_err(|source| OpenError::Path { path: storage.path().join(&found.name), source })?;
+        recovered.damage.push(Damage { segment: found.name, offset: 0, bytes, from: found.base, to });
+    }
+    *files = ours;
+    Ok(())
+}
+
+impl Recovered {
+    /// One good file more, in order.
+    fn take(&mut self, storage: &dyn Storage, found: &Found, next: Option<u64>, proof: Proof) -> io::Result<()> {
+        let Some(header) = found.header else { return Ok(()) };
+        self.miss_between(found);
+        if next.is_some()
+            && let Some((segment, time)) = by_seal(found, &header)
+        {
+            self.add(segment, time);
+            return Ok(());
+        }
+        let (name, base, file) = (&*found.name, found.base, &found.file);
+        let known = Known { name, base, salt: header.salt, file, proven: proof.proven, next };
+        let Mended { segment, damage, torn, origins, time } = mend::mend(storage, &known)?;
+        self.damage.extend(damage);
+        self.torn = self.torn.saturating_add(torn);
+        self.records = self.records.saturating_add(segment.records);
+        self.origins.extend(origins);
+        self.add(segment, time);
+        Ok(())
+    }
+
+    fn add(&mut self, segment: Segment, time: i64) {
+        self.last = self.last.max(segment.last);
+        self.last_time = self.last_time.max(time);
+        self.segments.push(segment);
+    }
+
+    /// Segments follow each other without a hole: each says which number was the last before the next. A file that
+    /// was set aside was reported then.
+    fn miss_between(&mut self, found: &Found) {
+        let Some(before) = self.segments.last() else { return };
+        let (from, to) = (before.last.saturating_add(1), found.base.saturating_sub(1));
+        let reported = |damage: &Damage| damage.from <= from && damage.to >= to;
+        if from <= to && !self.damage.iter().any(reported) {
+            let segment = segment::file_name(from);
+            self.damage.push(Damage { segment, offset: 0, bytes: 0, from, to });
+        }
+    }
+}
+
+/// What a finished segment says of itself at its very end.
+fn by_seal(found: &Found, header: &Header) -> Option<(Segment, i64)> {
+    let size = found.file.len().ok()?;
+    let at = size.checked_sub(record::SEAL as u64).filter(|at| *at >= SEGMENT_HEADER)?;
+    let mut bytes = [0; record::SEAL];
+    read_all_at(&*found.file, &mut bytes, at).ok()?;
+    let Parsed::Record(record) = record::parse(&bytes, Some(header.salt), u64::MAX) else { return None };
+    let seal = record.seal()?;
+    let segment = Segment {
+        base: found.base,
+        salt: header.salt,
+        file: Arc::clone(&found.file),
+        end: size,
+        size,
+        sealed: true,
+        records: seal.records,
+        last: seal.last.max(record.sequence),
+        first_time: seal.first_time,
+        last_time: seal.last_time,
+        index: vec![(found.base, SEGMENT_HEADER)],
+    };
+    Some((segment, record.time))
 }
 
 /// Why [`scan`] stopped.
@@ -124,16 +304,36 @@ pub(crate) struct ScanEnd {
 
 /// Shows each valid record from offset `from` on, read in pieces of 256 KiB.
 pub(crate) fn scan(
-    _file: &dyn File,
-    _salt: u64,
+    file: &dyn File,
+    salt: u64,
     from: u64,
-    _each: &mut dyn FnMut(u64, &Record<'_>) -> bool,
+    each: &mut dyn FnMut(u64, &Record<'_>) -> bool,
 ) -> io::Result<ScanEnd> {
-    Ok(ScanEnd { at: from, why: Why::Eof })
+    let mut window = Window::strict(file)?;
+    let (mut at, mut floor) = (from, 0);
+    loop {
+        let record = match walk::step(&mut window, at, salt, floor)? {
+            Step::Record(record) => record,
+            Step::End => return Ok(ScanEnd { at, why: Why::End }),
+            Step::Bad => return Ok(ScanEnd { at, why: Why::Bad }),
+            Step::Eof => return Ok(ScanEnd { at, why: Why::Eof }),
+        };
+        if matches!(record.kind, Kind::Message | Kind::Gap) {
+            floor = record.sequence;
+        }
+        let go_on = each(at, &record);
+        at = at.saturating_add(record.size as u64);
+        if !go_on {
+            return Ok(ScanEnd { at, why: Why::Stopped });
+        }
+    }
 }
 
-/// The place of the next valid record from `from` (a multiple of 8) on and before `until`; only one whose number is
-/// not below `after` counts. What cannot be read is passed over.
-pub(crate) fn resync(_file: &dyn File, _salt: u64, _from: u64, _until: u64, _after: u64) -> io::Result<Option<u64>> {
-    Ok(None)
+/// The place of the next valid record from `from` on and before `until`; a message counts only if its number is above
+/// `after`, the last one before. What cannot be read is passed over.
+pub(crate) fn resync(file: &dyn File, salt: u64, from: u64, until: u64, after: u64) -> io::Result<Option<u64>> {
+    walk::find_next(&mut Window::lenient(file)?, salt, from, until, after)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Dead letters: a second log.
 use super::shared::{Handle, Shared};
 use super::{Refused, Unaccepted};
@@ -43,3 +44,6 @@ impl Handle {
         Err(Refused::Closed)
     }
 }
+=======
+
+>>>>>>> main

@@ -100,6 +100,14 @@ fn open(mut copy: Vec<u8>, format: &Format) -> Slot<Vec<u8>> {
     Slot::Good { generation, body: copy }
 }
 
+/// Whether something of this kind was once written at `at`, whole or not.
+pub(crate) fn has_magic(file: &dyn File, at: u64, format: &Format) -> io::Result<bool> {
+    let mut magic = [0; 8];
+    // A file that was cut in it counts: so a crash may leave it.
+    let got = read_all_at(file, &mut magic, at)?;
+    Ok(got > 0 && magic.get(..got).is_some_and(|there| format.magic.starts_with(there)))
+}
+
 /// A whole copy.
 pub(crate) fn seal(format: &Format, generation: u64, body: &[u8]) -> io::Result<Vec<u8>> {
     let length = (body.len() as u64).saturating_add(FRAME);
