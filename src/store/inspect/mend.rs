@@ -114,7 +114,7 @@ pub fn new_id(dir: impl AsRef<Path>) -> Result<SpoolId, OpenError> {
     change_id(&storage)
 }
 
-fn change_id(storage: &Arc<dyn Storage>) -> Result<SpoolId, OpenError> {
+pub(super) fn change_id(storage: &Arc<dyn Storage>) -> Result<SpoolId, OpenError> {
     let registry = match unfinished(storage.as_ref())? {
         Some(registry) => registry,
         None => begin(storage)?,
