@@ -125,6 +125,34 @@ impl std::error::Error for OpenError {
     }
 }
 
+/// Why something asked of a spool was not done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// It is against a limit or a rule; the text says which.
+    Refused(String),
+    /// It could not be saved.
+    Io(io::Error),
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpoolError::Refused(why) => f.write_str(why),
+            SpoolError::Io(e) => write!(f, "spool: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for SpoolError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SpoolError::Refused(_) => None,
+            SpoolError::Io(e) => Some(e),
+        }
+    }
+}
+
 /// Why a socket could not be built.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -524,6 +552,7 @@ pub enum Error {
     Option(OptionError),
     Open(OpenError),
     Build(BuildError),
+    Spool(SpoolError),
     Bind(BindError),
     Connect(ConnectError),
     Detach(DetachError),
@@ -564,6 +593,7 @@ into_error! {
     Option(OptionError),
     Open(OpenError),
     Build(BuildError),
+    Spool(SpoolError),
     Bind(BindError),
     Connect(ConnectError),
     Detach(DetachError),

@@ -53,7 +53,7 @@ pub use endpoint::{Endpoint, IntoEndpoint};
 pub use engine::events::Monitor;
 pub use error::{
     BindError, BuildError, ConnectError, DetachError, EndpointError, Error, OpenError, OptionError, RecvError,
-    RequestError, SendAllError, SendError, TryRecvError, TrySendError, WaitError,
+    RequestError, SendAllError, SendError, SpoolError, TryRecvError, TrySendError, WaitError,
 };
 pub use event::{DropReason, Drops, Event, Phase, Reason};
 pub use message::{Frame, Message, NoFrames, NoToken, Receipt, SpoolId, Token};
@@ -61,6 +61,7 @@ pub use options::spool::{Ack, Sync, WhenFull};
 pub use options::{Credentials, FlushPolicy, Keepalive, OnFull, Security, SocketType};
 pub use pattern::builder::{Buildable, Builder};
 pub use pattern::dealer::Dealer;
+pub use pattern::delivery::Delivery;
 pub use pattern::pair::Pair;
 pub use pattern::proxy::{Proxy, ProxyControl, ProxyEnd, ProxyStatistics, proxy};
 pub use pattern::publish::Pub;
@@ -75,4 +76,5 @@ pub use pattern::subscribe::{Sub, Subscriptions};
 pub use pattern::xpub::XPub;
 pub use pattern::xsub::XSub;
 pub use queue::batch::{Batch, MessageView};
+pub use socket::durable::{NameStats, Pending, Spool, SpoolState, SpoolStats};
 pub use socket::{PeerInfo, Report, Socket, Stats};

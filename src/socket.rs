@@ -4,6 +4,7 @@
 //! is in `closing`, what it tells about itself in `stats`. Next: `engine`.
 
 mod closing;
+pub(crate) mod durable;
 mod stats;
 
 use std::future::poll_fn;
@@ -13,11 +14,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use self::closing::{leave, wait_at_most};
+use self::durable::{Built, Spool};
 pub use self::stats::{PeerInfo, Report, Stats};
 use crate::endpoint::{Address, Endpoint, IntoEndpoint};
 use crate::engine::accept::listen;
 use crate::engine::dial::{Dial, dial};
-use crate::engine::events::{Events, Monitor};
+use crate::engine::durable::Durability;
+use crate::engine::events::Monitor;
 use crate::engine::inproc::{self, Namespace};
 use crate::engine::pattern::Pattern;
 use crate::engine::shared::{Entry, Life, Shared, Via};
@@ -79,10 +82,10 @@ impl Socket {
     /// Joins the two sides of a socket. `pattern` is told where messages leave and where they arrive.
     pub(crate) fn assemble<P: Pattern + 'static>(
         kind: SocketType,
-        options: Options,
+        built: Built,
         pattern: impl FnOnce(&Options, &Arc<Outbound>, &Arc<Inbox>) -> P,
     ) -> (Socket, Arc<P>) {
-        let events = Arc::new(Events::default());
+        let Built { options, durability, events } = built;
         let limits = Limits {
             hwm: if options.conflate { usize::from(kind == SocketType::Pub) } else { options.send_hwm },
             hwm_bytes: options.send_hwm_bytes,
@@ -93,7 +96,10 @@ impl Socket {
         let outbound = Arc::new(Outbound::new(limits, events.clone()));
         let inbox = Arc::new(Inbox::new(options.recv_hwm, options.recv_hwm_bytes, options.conflate));
         let pattern = Arc::new(pattern(&options, &outbound, &inbox));
-        let shared = Shared::new(kind, options, (outbound, inbox), pattern.clone(), events);
+        if let Some(spool) = durability.spool() {
+            spool.attach(&outbound);
+        }
+        let shared = Shared::new(kind, options, (outbound, inbox), pattern.clone(), events, durability);
         let core = Core { shared, namespace: Namespace::global(), ends: Mutex::default(), closing: Mutex::default() };
         (Socket { core: Arc::new(core) }, pattern)
     }
@@ -114,6 +120,29 @@ impl Socket {
     #[inline]
     pub(crate) fn options(&self) -> &Options {
         &self.core.shared.options
+    }
+
+    /// What is kept, if this socket keeps.
+    pub(crate) fn spool(&self) -> Option<Spool> {
+        self.shared().durability.spool().cloned().map(Spool::new)
+    }
+
+    /// Sends what a durable name has to acknowledge.
+    pub(crate) fn settle(&self) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.settle();
+        }
+    }
+
+    pub(crate) async fn end_name(&self) -> bool {
+        match self.shared().durability.holder() {
+            Some(holder) => holder.end_name().await,
+            None => false,
+        }
+    }
+
+    pub(crate) fn durability(&self) -> &Durability {
+        &self.shared().durability
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -156,6 +185,7 @@ impl Socket {
         }
         let serial = shared.next_serial();
         let bound = if let Address::Inproc(name) = endpoint.address() {
+            self.not_durable().map_err(BindError::Option)?;
             if !self.core.namespace.bind(name, shared, serial) {
                 return Err(BindError::AddrInUse(endpoint.to_string()));
             }
@@ -201,6 +231,7 @@ impl Socket {
         let serial = shared.next_serial();
         let name: Arc<str> = endpoint.to_string().into();
         if let Address::Inproc(inproc_name) = endpoint.address() {
+            self.not_durable().map_err(ConnectError::Option)?;
             let key = inproc::park(shared, &name, Via::Dial(serial));
             ends.push(End::InprocConnected { endpoint: endpoint.clone(), name: inproc_name.clone(), key });
             drop(ends);
@@ -223,6 +254,16 @@ impl Socket {
             ends.push(End::Dialler { endpoint: endpoint.clone(), key, stop });
         }
         Ok(endpoint)
+    }
+
+    /// In-process peers are handed messages, not records.
+    fn not_durable(&self) -> Result<(), OptionError> {
+        match self.shared().durability {
+            Durability::None => Ok(()),
+            _ => {
+                Err(OptionError::new("inproc", "not on a durable socket; use ipc:// or tcp:// inside one process, too"))
+            }
+        }
     }
 
     /// Stops listening at `endpoint` (as [`Socket::bind_to`] returned it) and ends every connection that was

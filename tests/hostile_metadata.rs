@@ -24,7 +24,7 @@ fn early() -> Outcome {
 }
 
 /// A row whose bytes follow a NULL greeting.
-fn row(name: &str, bytes: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static, expected: Outcome) -> Row {
+fn row(name: &str, bytes: impl Fn(&str) -> Vec<u8> + Send + std::marker::Sync + 'static, expected: Outcome) -> Row {
     let bytes = move |kind| [raw::greeting("NULL"), bytes(raw::partner(kind))].concat();
     Row::by_type(name, bytes, expected)
 }
@@ -244,7 +244,7 @@ fn plain_client(kind: SocketType) -> Setup {
 }
 
 /// A row whose bytes follow a PLAIN greeting.
-fn plain(name: &str, bytes: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static, expected: Outcome) -> Row {
+fn plain(name: &str, bytes: impl Fn(&str) -> Vec<u8> + Send + std::marker::Sync + 'static, expected: Outcome) -> Row {
     let bytes = move |kind| [raw::greeting("PLAIN"), bytes(raw::partner(kind))].concat();
     Row::by_type(name, bytes, expected)
 }

@@ -65,11 +65,20 @@ const GOOD: &[(&str, &str)] = &[
 ];
 
 /// The result of setting one option on every type that may have it.
+/// What an option is refused with when the socket is built.
+fn built<S: Buildable>(builder: Builder<S>) -> Result<(), OptionError> {
+    match builder.build() {
+        Ok(_) => Ok(()),
+        Err(BuildError::Option(error)) => Err(error),
+        Err(other) => panic!("{other}"),
+    }
+}
+
 fn on_each_type(name: &str, value: &str) -> BTreeMap<&'static str, Result<(), OptionError>> {
     let mut results = BTreeMap::new();
     macro_rules! each {
         ($($type:ident)*) => {$(
-            results.insert(stringify!($type), $type::builder().option(name, value).and_then(|b| b.build()).map(drop));
+            results.insert(stringify!($type), $type::builder().option(name, value).and_then(built));
         )*};
     }
     each!(Push Pull Pub Sub Req Rep Dealer Router XPub XSub Pair);

@@ -18,9 +18,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("transport", &[]),
     ("transport/inproc", &["queue"]),
     ("engine", &["wire", "queue", "durable", "transport"]),
-    ("socket", &["engine", "queue", "transport"]),
+    ("socket", &["engine", "queue", "transport", "store::log", "store::record"]),
     // Of the engine, a pattern knows the trait that it implements (and a six-line helper of futures).
-    ("pattern", &["socket", "queue", "engine::pattern", "engine::either"]),
+    ("pattern", &["socket", "queue", "engine::pattern", "engine::either", "engine::within"]),
 ];
 
 #[test]

@@ -268,7 +268,7 @@ async fn a_panic_of_the_user_harms_no_socket() {
 #[test]
 fn handles_cross_threads() {
     fn sendable<T: Send + 'static>() {}
-    fn sharable<T: Send + Sync + Clone + 'static>() {}
+    fn sharable<T: Send + std::marker::Sync + Clone + 'static>() {}
     sharable::<(Push, Pub, Req, Sender, RouterSender, SharedReceiver, Socket, Subscriptions)>();
     sendable::<(Pull, Sub, Rep, Dealer, Router, XPub, XSub, Pair)>();
     sendable::<(Receiver, RouterReceiver, Monitor, Request, Responder, Batch, Proxy, MessageSink)>();

@@ -1,1 +1,137 @@
 //! The prefixes of a name, each with the number from which it counts.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// A set of prefixes on the first frame. A set, not counted: as in every PUB, the second SUBSCRIBE of a connection to
+/// the same prefix changes nothing and one CANCEL ends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    prefixes: BTreeMap<Vec<u8>, u64>,
+}
+
+/// What [`Filter::replace`] changed, for whoever counts prefixes elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    pub(crate) added: Vec<Vec<u8>>,
+    pub(crate) removed: Vec<Vec<u8>>,
+}
+
+impl Filter {
+    pub(crate) fn new(prefixes: Vec<(Vec<u8>, u64)>) -> Filter {
+        Filter { prefixes: prefixes.into_iter().collect() }
+    }
+
+    /// The set becomes `set`: prefixes that stay keep the number from which they count, new ones count from `from`.
+    pub(crate) fn replace(&mut self, set: &[Vec<u8>], from: u64) -> Replaced {
+        let mut before = std::mem::take(&mut self.prefixes);
+        let mut added = Vec::new();
+        for prefix in set {
+            let kept = before.remove(prefix);
+            if self.prefixes.contains_key(prefix) {
+                continue;
+            }
+            if kept.is_none() {
+                added.push(prefix.clone());
+            }
+            self.prefixes.insert(prefix.clone(), kept.unwrap_or(from));
+        }
+        Replaced { added, removed: before.into_keys().collect() }
+    }
+
+    /// Whether it is new.
+    pub(crate) fn add(&mut self, prefix: &[u8], from: u64) -> bool {
+        if self.prefixes.contains_key(prefix) {
+            return false;
+        }
+        self.prefixes.insert(prefix.to_vec(), from);
+        true
+    }
+
+    /// Whether it was there.
+    pub(crate) fn remove(&mut self, prefix: &[u8]) -> bool {
+        self.prefixes.remove(prefix).is_some()
+    }
+
+    /// Whether some prefix of `topic` counts for this number.
+    pub(crate) fn matches(&self, topic: &[u8], sequence: u64) -> bool {
+        // From the longest prefix to the shortest: what sorts last at or before `topic` is one, or shares with it
+        // all that a shorter one could be.
+        let mut rest = Some(topic);
+        while let Some(part) = rest {
+            let range = self.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(part)));
+            let Some((prefix, &from)) = range.last() else { return false };
+            let common = prefix.iter().zip(part).take_while(|(one, two)| one == two).count();
+            if common == prefix.len() {
+                if from <= sequence {
+                    return true;
+                }
+                rest = common.checked_sub(1).and_then(|shorter| topic.get(..shorter));
+            } else {
+                rest = topic.get(..common);
+            }
+        }
+        false
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.prefixes.iter().map(|(prefix, &from)| (prefix.as_slice(), from))
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<(Vec<u8>, u64)> {
+        self.iter().map(|(prefix, from)| (prefix.to_vec(), from)).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.prefixes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::QuickCheck;
+
+    #[test]
+    fn a_prefix_counts_from_its_number() {
+        let mut filter = Filter::new(vec![(b"a".to_vec(), 5)]);
+        assert!(filter.matches(b"abc", 5) && filter.matches(b"a", 9));
+        assert!(!filter.matches(b"a", 4) && !filter.matches(b"b", 9) && !filter.matches(b"", 9));
+        assert!(filter.add(b"ab", 2) && !filter.add(b"a", 1));
+        assert!(filter.matches(b"abc", 2) && !filter.matches(b"ac", 2));
+        assert!(filter.remove(b"a") && !filter.remove(b"a"));
+        assert!(!filter.matches(b"ac", 9));
+        assert!(filter.add(b"", 20) && filter.matches(b"", 20) && !filter.matches(b"x", 19));
+    }
+
+    #[test]
+    fn a_replaced_set_keeps_what_stays() {
+        let mut filter = Filter::new(vec![(b"a".to_vec(), 1), (b"b".to_vec(), 2)]);
+        let set = [b"c".to_vec(), b"b".to_vec(), b"c".to_vec(), b"b".to_vec()];
+        let replaced = filter.replace(&set, 9);
+        assert_eq!(replaced, Replaced { added: vec![b"c".to_vec()], removed: vec![b"a".to_vec()] });
+        assert_eq!(filter.to_vec(), [(b"b".to_vec(), 2), (b"c".to_vec(), 9)]);
+        assert_eq!((filter.len(), filter.is_empty()), (2, false));
+    }
+
+    #[test]
+    fn the_look_up_is_a_comparison_with_every_prefix() {
+        fn property(prefixes: Vec<(Vec<bool>, u8)>, topics: Vec<(Vec<bool>, u8)>) -> bool {
+            let bytes = |bits: &[bool]| bits.iter().take(8).map(|&bit| u8::from(bit)).collect::<Vec<u8>>();
+            let mut filter = Filter::default();
+            for (prefix, from) in &prefixes {
+                filter.add(&bytes(prefix), u64::from(from % 8));
+            }
+            topics.iter().all(|(topic, sequence)| {
+                let (topic, sequence) = (bytes(topic), u64::from(sequence % 8));
+                let plain = filter.iter().any(|(prefix, from)| topic.starts_with(prefix) && sequence >= from);
+                filter.matches(&topic, sequence) == plain
+            })
+        }
+        QuickCheck::new().tests(1000).quickcheck(property as fn(Vec<(Vec<bool>, u8)>, Vec<(Vec<bool>, u8)>) -> bool);
+    }
+}

@@ -10,3 +10,6 @@ pub(crate) mod filter;
 pub(crate) mod holder;
 pub(crate) mod queue;
 pub(crate) mod ranges;
+
+#[cfg(test)]
+mod tests;

@@ -15,12 +15,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
 use tracing::Instrument;
 
+use super::durable::{Part, announces};
 use super::pattern::Inbound;
 use super::shared::Shared;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::queue::lease::Work;
 use crate::queue::{Link, PeerKey};
 use crate::transport::{ReadHalf, Stream, WriteHalf};
+use crate::wire::command::durable::UNKNOWN_FLAGS;
 use crate::wire::command::{self, Command};
 use crate::wire::decoder::{Decoder, Item};
 use crate::wire::frame;
@@ -58,6 +60,7 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         security: options.security.clone(),
         zmtp2: options.zmtp2,
         limits: options.limits.clone(),
+        properties: shared.durability.properties(),
         handshake_timeout: options.handshake_timeout,
     };
     let mut machine = Handshake::new(local, Instant::now());
@@ -167,6 +170,8 @@ pub(crate) struct Connection<'a> {
     sent_at_receive: u64,
     heartbeat: Heartbeat,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Its part in durable delivery.
+    part: Option<Part>,
 }
 
 /// Work left in one turn of the task.
@@ -189,6 +194,7 @@ impl<'a> Connection<'a> {
         lane: PeerKey,
         peer: &Established,
         input: BytesMut,
+        part: Option<Part>,
     ) -> Connection<'a> {
         let now = Instant::now();
         let mut connection = Connection {
@@ -209,7 +215,11 @@ impl<'a> Connection<'a> {
             sent_at_receive: 0,
             heartbeat: Heartbeat::new(&shared.options.heartbeat, peer.version, now),
             timer: None,
+            part,
         };
+        if connection.part.is_some() && announces(peer) {
+            connection.decoder.expect_durable();
+        }
         connection.set_timer();
         connection
     }
@@ -236,7 +246,22 @@ impl<'a> Connection<'a> {
         self.poll_timer(cx)?;
         // Reading may queue control frames (PONG), so writing comes last.
         self.poll_read(cx, turn)?;
-        self.poll_write(cx, turn)
+        if self.part.is_none() {
+            return self.poll_write(cx, turn);
+        }
+        self.poll_part(cx, turn)
+    }
+
+    /// Fills the queue from the log and writes, for as long as both go on.
+    fn poll_part(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
+        loop {
+            let Some(part) = &mut self.part else { return Ok(()) };
+            let filled = part.poll(self.shared, cx)?;
+            self.poll_write(cx, turn)?;
+            if !filled || self.blocked || turn.is_over() {
+                return Ok(());
+            }
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
@@ -310,6 +335,9 @@ impl<'a> Connection<'a> {
                 Poll::Ready(Ok(0)) => self.eof = true,
                 Poll::Ready(Ok(read)) => {
                     received = true;
+                    if let Some(part) = &self.part {
+                        part.heard();
+                    }
                     self.heartbeat.handle_received(Instant::now());
                     if self.heartbeat.poll_timeout().is_some() {
                         self.sent_at_receive = self.sent();
@@ -385,7 +413,15 @@ impl<'a> Connection<'a> {
                 },
                 Inbound::Discard | Inbound::Subscriptions => (usize::MAX, usize::MAX),
             };
-            match self.decoder.next(&mut self.input, messages, bytes)? {
+            let next = match self.decoder.next(&mut self.input, messages, bytes) {
+                Err(UNKNOWN_FLAGS) if self.part.as_mut().is_some_and(|part| part.refuse_version(self.shared)) => {
+                    // What else it says is not understood, either; it is to read why.
+                    self.input.clear();
+                    break;
+                }
+                next => next?,
+            };
+            match next {
                 None => break,
                 Some(Item::Messages { bytes, count }) => self.handle_messages(bytes, count, turn)?,
                 Some(Item::Command(command)) => {
@@ -398,6 +434,12 @@ impl<'a> Connection<'a> {
     }
 
     fn handle_messages(&mut self, mut bytes: Bytes, count: usize, turn: &mut Turn) -> Result<(), Reason> {
+        if let Some(part) = &mut self.part {
+            match part.take(self.shared, self.lane, bytes)? {
+                None => return Ok(()),
+                Some(plain) => bytes = plain,
+            }
+        }
         match self.inbound {
             Inbound::Deliver => self.shared.inbox.publish(self.lane, bytes, count),
             Inbound::Discard => self.drop_unused(count, bytes.len()),
@@ -420,7 +462,7 @@ impl<'a> Connection<'a> {
                     let limit = self.shared.options.limits.max_topic as u64;
                     return Err(Reason::LimitExceeded { which: "max_topic", limit });
                 }
-                self.shared.subscription(self.key, topic, kind == 1)
+                self.change_subscription(topic, kind == 1)
             }
             _ if self.inbound == Inbound::Upstream => {
                 self.shared.inbox.publish(self.lane, message, 1);
@@ -458,19 +500,27 @@ impl<'a> Connection<'a> {
                 Ok(())
             }
             Command::Error(text) => Err(Reason::PeerError(text)),
-            Command::Unknown => Ok(()),
+            Command::Durable(_) | Command::Unknown => Ok(()),
         }
     }
 
     fn handle_subscription(&mut self, topic: &[u8], subscribe: bool) -> Result<(), Reason> {
         match self.inbound {
-            Inbound::Subscriptions | Inbound::Upstream => self.shared.subscription(self.key, topic, subscribe),
+            Inbound::Subscriptions | Inbound::Upstream => self.change_subscription(topic, subscribe),
             // Not for this type; libzmq would hand it to the application.
             Inbound::Deliver | Inbound::Discard => {
                 self.drop_unused(1, topic.len());
                 Ok(())
             }
         }
+    }
+
+    fn change_subscription(&mut self, topic: &[u8], subscribe: bool) -> Result<(), Reason> {
+        self.shared.subscription(self.key, topic, subscribe)?;
+        if let Some(part) = &mut self.part {
+            part.subscription(topic, subscribe);
+        }
+        Ok(())
     }
 
     fn sent(&self) -> u64 {
@@ -525,7 +575,12 @@ pub(crate) async fn serve(
     let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
     let (name, version) = (shared.table().get(&key).map(|entry| entry.name.clone()), peer.version);
     let span = tracing::debug_span!(target: "ginnel", "connection", socket = shared.kind.name(), peer = name.as_deref(), ?version);
-    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input).run().instrument(span));
+    let part = match Part::new(shared, key, peer) {
+        Ok(part) => part,
+        Err(reason) => return reason,
+    };
+    let logged = shared.durability.spool().is_some();
+    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input, part).run().instrument(span));
     let reason = poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))
@@ -534,6 +589,9 @@ pub(crate) async fn serve(
     // After a panic nobody may be left to give the right to write back.
     if reason != Reason::InternalError {
         poll_fn(|cx| shared.outbound.poll_parted(key, cx)).await;
+    }
+    if logged {
+        shared.outbound.forget_records(key);
     }
     reason
 }

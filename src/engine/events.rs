@@ -21,6 +21,8 @@ const CAPACITY: usize = 1024;
 /// Drops of one peer and reason are reported at most this often.
 const MERGE: Duration = Duration::from_secs(1);
 const LINES_PER_SECOND: u32 = 10;
+/// Events kept for the first monitor.
+const EARLY: usize = 256;
 
 #[derive(Default)]
 struct Feed {
@@ -47,6 +49,8 @@ pub(crate) struct Events {
     /// The socket is over; changes under the lock of `feeds`.
     closed: AtomicBool,
     feeds: Mutex<Vec<Weak<Mutex<Feed>>>>,
+    /// What happened before anybody could watch: opening a spool. The first monitor gets it.
+    early: Mutex<Vec<Event>>,
     merge: Mutex<Merge>,
     lines: Mutex<Lines>,
 }
@@ -71,6 +75,18 @@ impl Events {
     pub(crate) fn emit(&self, event: Event) {
         self.log(&event);
         self.tell(event);
+    }
+
+    /// As [`Events::emit`], and kept for the first monitor if there is none yet: nobody may miss a loss.
+    pub(crate) fn emit_kept(&self, event: Event) {
+        self.log(&event);
+        if self.is_watched() {
+            return self.tell(event);
+        }
+        let mut early = lock(&self.early);
+        if early.len() < EARLY {
+            early.push(event);
+        }
     }
 
     /// Tells the monitors, and nobody else: the queues call this under their lock, where a collector of logs
@@ -122,7 +138,8 @@ impl Events {
     pub(crate) fn watch(self: &Arc<Events>) -> Monitor {
         let mut feeds = lock(&self.feeds);
         let closed = self.closed.load(Ordering::Relaxed);
-        let feed = Arc::new(Mutex::new(Feed { closed, ..Feed::default() }));
+        let queue = std::mem::take(&mut *lock(&self.early)).into();
+        let feed = Arc::new(Mutex::new(Feed { queue, closed, ..Feed::default() }));
         if !closed {
             feeds.push(Arc::downgrade(&feed));
             self.watched.store(true, Ordering::Relaxed);

@@ -8,6 +8,7 @@
 pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod dial;
+pub(crate) mod durable;
 pub(crate) mod events;
 pub(crate) mod inproc;
 pub(crate) mod pattern;
@@ -23,6 +24,14 @@ pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<O
         ready => ready,
     })
     .await
+}
+
+/// Runs `work` for at most `limit`.
+pub(crate) async fn within<T>(limit: Option<std::time::Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+        None => Some(work.await),
+    }
 }
 
 /// `work`, unless `refusal` comes first.

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::durable::Durability;
 use super::events::Events;
 use super::pattern::{Inbound, Newcomer, News, Pattern};
 use crate::event::{DropReason, Event, Reason};
@@ -91,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) pattern: Arc<dyn Pattern>,
     pub(crate) events: Arc<Events>,
+    pub(crate) durability: Durability,
     pub(crate) life: watch::Sender<Life>,
     /// Peers came, went or changed their subscriptions.
     pub(crate) changed: Notify,
@@ -107,6 +109,7 @@ impl Shared {
         queues: (Arc<Outbound>, Arc<Inbox>),
         pattern: Arc<dyn Pattern>,
         events: Arc<Events>,
+        durability: Durability,
     ) -> Arc<Shared> {
         Arc::new(Shared {
             kind,
@@ -115,6 +118,7 @@ impl Shared {
             inbox: queues.1,
             pattern,
             events,
+            durability,
             life: watch::Sender::new(Life::Open),
             changed: Notify::new(),
             table: Mutex::default(),

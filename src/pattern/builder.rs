@@ -1,5 +1,7 @@
 //! Options first, then the socket: [`Builder`], one for all types.
 
+mod durable;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -16,10 +18,11 @@ use super::subscribe::Sub;
 use super::xpub::XPub;
 use super::xsub::XSub;
 use crate::endpoint::IntoEndpoint;
-use crate::error::{BindError, ConnectError, OptionError};
+use crate::error::{BindError, BuildError, ConnectError, OptionError};
 use crate::message::{Frame, Message};
 use crate::options::{FlushPolicy, Keepalive, OnFull, Options, Security, SocketType};
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// Options of a socket of type `S`, then the socket: by [`build`](Builder::build), [`bind`](Builder::bind) or
 /// [`connect`](Builder::connect).
@@ -62,7 +65,7 @@ pub trait Buildable: Sized + sealed::Sealed {
 /// Options that were checked.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct BuiltOptions(Options);
+pub struct BuiltOptions(Built);
 
 mod sealed {
     pub trait Sealed {}
@@ -211,6 +214,7 @@ impl<S: Buildable> Builder<S> {
     }
 
     fn check(self) -> Result<Options, OptionError> {
+        self.check_durable(S::TYPE)?;
         let options = self.options;
         let fail = |name: &str, why: &str| Err(OptionError::new(name, why));
         if options.identity.len() > 255 || options.identity.first() == Some(&0) {
@@ -238,9 +242,9 @@ impl<S: Buildable> Builder<S> {
     /// Makes the socket, neither bound nor connected.
     ///
     /// # Errors
-    /// [`OptionError`]: an option is out of range or does not go with another.
-    pub fn build(self) -> Result<S, OptionError> {
-        Ok(S::finish(BuiltOptions(self.check()?)))
+    /// [`BuildError`]: an option is out of range or does not go with another, or the spool cannot be opened.
+    pub fn build(self) -> Result<S, BuildError> {
+        Ok(S::finish(BuiltOptions(Built::open(S::TYPE, self.check()?)?)))
     }
 
     /// Makes the socket and binds it.
@@ -362,7 +366,7 @@ macro_rules! constructors {
         impl $type {
             /// A socket with default options, neither bound nor connected.
             pub fn new() -> $type {
-                $type::from_options(Options::default())
+                $type::from_options(Built::default())
             }
 
             /// Options first.

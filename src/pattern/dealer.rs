@@ -8,6 +8,7 @@ use super::sender::{Route, Sender};
 use crate::engine::pattern::Inbound;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// Both halves of a socket whose messages go out by `$route`; for types that send and receive freely.
 macro_rules! duplex {
@@ -84,9 +85,9 @@ duplex! {
 }
 
 impl Dealer {
-    pub(crate) fn from_options(options: Options) -> Dealer {
+    pub(crate) fn from_options(built: Built) -> Dealer {
         let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
-        let (socket, _) = Socket::assemble(SocketType::Dealer, options, pattern);
+        let (socket, _) = Socket::assemble(SocketType::Dealer, built, pattern);
         Dealer { sender: Sender::new(socket.clone(), Route::Balance), receiver: Receiver::new(socket, Filter::All) }
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod dealer;
+pub(crate) mod delivery;
 pub(crate) mod options_text;
 pub(crate) mod pair;
 pub(crate) mod plain;

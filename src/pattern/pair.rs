@@ -8,6 +8,7 @@ use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 duplex! {
     /// Talks to exactly one PAIR peer (ZeroMQ's PAIR, RFC 31).
@@ -18,9 +19,9 @@ duplex! {
 }
 
 impl Pair {
-    pub(crate) fn from_options(options: Options) -> Pair {
+    pub(crate) fn from_options(built: Built) -> Pair {
         let pattern = |_: &_, _: &_, _: &_| Exclusive::default();
-        let (socket, _) = Socket::assemble(SocketType::Pair, options, pattern);
+        let (socket, _) = Socket::assemble(SocketType::Pair, built, pattern);
         Pair { sender: Sender::new(socket.clone(), Route::Balance), receiver: Receiver::new(socket, Filter::All) }
     }
 }

@@ -22,6 +22,7 @@ use crate::queue::PeerKey;
 use crate::queue::admission::{Refused, Wait};
 use crate::queue::outbound::Outbound;
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// Sets up to this size are compared with others; larger ones would cost too much at every change.
 const SHARED_SET: usize = 64;
@@ -356,9 +357,13 @@ pub struct Pub {
 }
 
 impl Pub {
-    pub(crate) fn from_options(options: Options) -> Pub {
-        let (socket, publisher) = assemble(SocketType::Pub, options);
-        Pub { sender: Sender::new(socket, Route::Publish(publisher)) }
+    pub(crate) fn from_options(built: Built) -> Pub {
+        let (socket, publisher) = assemble(SocketType::Pub, built);
+        let route = match socket.spool() {
+            Some(spool) => Route::Log(spool, Some(publisher)),
+            None => Route::Publish(publisher),
+        };
+        Pub { sender: Sender::new(socket, route) }
     }
 
     /// Different prefixes that somebody subscribes to.
@@ -379,8 +384,8 @@ impl Pub {
 }
 
 /// A socket with a [`Publisher`] as its pattern.
-pub(super) fn assemble(kind: SocketType, options: Options) -> (Socket, Arc<Publisher>) {
-    Socket::assemble(kind, options, |options, outbound, _| {
+pub(super) fn assemble(kind: SocketType, built: Built) -> (Socket, Arc<Publisher>) {
+    Socket::assemble(kind, built, |options, outbound, _| {
         Publisher::new(options, outbound.clone(), kind == SocketType::XPub)
     })
 }

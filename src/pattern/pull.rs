@@ -7,6 +7,7 @@ use super::receiver::{Filter, Receiver, SharedReceiver, stream_by_deref};
 use crate::engine::pattern::Inbound;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// Receives from all of its PUSH peers, one message of each in turn (ZeroMQ's PULL, RFC 30).
 ///
@@ -18,9 +19,9 @@ pub struct Pull {
 }
 
 impl Pull {
-    pub(crate) fn from_options(options: Options) -> Pull {
+    pub(crate) fn from_options(built: Built) -> Pull {
         let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
-        let (socket, _) = Socket::assemble(SocketType::Pull, options, pattern);
+        let (socket, _) = Socket::assemble(SocketType::Pull, built, pattern);
         Pull { receiver: Receiver::new(socket, Filter::All) }
     }
 

@@ -7,6 +7,7 @@ use super::sender::{Route, Sender};
 use crate::engine::pattern::Inbound;
 use crate::options::{Options, SocketType};
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// Passes each message to one of its PULL peers, in turn (ZeroMQ's PUSH, RFC 30).
 ///
@@ -19,10 +20,11 @@ pub struct Push {
 }
 
 impl Push {
-    pub(crate) fn from_options(options: Options) -> Push {
+    pub(crate) fn from_options(built: Built) -> Push {
         let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Discard);
-        let (socket, _) = Socket::assemble(SocketType::Push, options, pattern);
-        Push { sender: Sender::new(socket, Route::Balance) }
+        let (socket, _) = Socket::assemble(SocketType::Push, built, pattern);
+        let route = socket.spool().map_or(Route::Balance, |spool| Route::Log(spool, None));
+        Push { sender: Sender::new(socket, route) }
     }
 }
 

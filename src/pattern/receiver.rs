@@ -1,5 +1,7 @@
 //! The receiving half of a socket: [`Receiver`], shared or in batches.
 
+mod held;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
@@ -8,8 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::sender::within;
+use self::held::Held;
 use super::subscribe::Subscriber;
+use crate::engine::within;
 use crate::error::{RecvError, TryRecvError};
 use crate::message::Message;
 use crate::queue::batch::Batch;
@@ -31,6 +34,14 @@ impl Filter {
             Filter::Topics(subscriber) => subscriber.wants(topic),
         }
     }
+
+    /// Whether something that a spool keeps for us is wanted. One that never subscribed wants what is kept for it.
+    fn wants_delivery(&self, topic: &[u8]) -> bool {
+        match self {
+            Filter::All => true,
+            Filter::Topics(subscriber) => subscriber.has_never_subscribed() || subscriber.wants(topic),
+        }
+    }
 }
 
 /// Receives messages, one peer after the other in turn. One task at a time; see [`Receiver::into_shared`].
@@ -40,6 +51,7 @@ pub struct Receiver {
     socket: Socket,
     reader: Reader,
     filter: Filter,
+    held: Held,
 }
 
 impl Deref for Receiver {
@@ -63,7 +75,8 @@ impl Receiver {
 
     pub(crate) fn with_origins(socket: Socket, filter: Filter, origins: bool) -> Receiver {
         let reader = Reader::new(socket.inbox().clone(), origins);
-        Receiver { socket, reader, filter }
+        let held = Held::new(socket.durability().holder().map(|holder| holder.options.ack));
+        Receiver { socket, reader, filter, held }
     }
 
     fn is_wanted(&self, message: &Message) -> bool {
@@ -111,6 +124,9 @@ impl Receiver {
     /// Safe: a message is taken only when this returns it.
     #[inline]
     pub async fn recv(&mut self) -> Result<Message, RecvError> {
+        if self.held.ack.is_some() {
+            return self.recv_held(self.socket.options().recv_timeout).await;
+        }
         let filter = &self.filter;
         if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
             return Ok(message);
@@ -126,6 +142,9 @@ impl Receiver {
     /// # Cancel safety
     /// Safe: a message is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Message, RecvError> {
+        if self.held.ack.is_some() {
+            return self.recv_held(Some(limit)).await;
+        }
         self.recv_from_within(Some(limit)).await.map(|(_, message)| message)
     }
 
@@ -135,6 +154,9 @@ impl Receiver {
     /// [`TryRecvError`]: `Empty`, `Closed`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
+        if self.held.ack.is_some() {
+            return self.try_recv_held();
+        }
         let filter = &self.filter;
         if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
             return Ok(message);
@@ -153,6 +175,9 @@ impl Receiver {
     pub async fn recv_batch(&mut self, batch: &mut Batch, max: usize) -> Result<usize, RecvError> {
         batch.clear();
         let limit = self.socket.options().recv_timeout;
+        if self.held.ack.is_some() {
+            return self.recv_batch_held(batch, max, limit).await;
+        }
         while batch.is_empty() {
             let ready = within(limit, poll_fn(|cx| self.reader.poll_ready(cx))).await;
             ready.unwrap_or(Err(RecvError::Timeout))?;
@@ -177,8 +202,12 @@ impl futures_core::Stream for Receiver {
 
     /// Ends when the socket is closed and everything was read.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_recv_from(cx).map(|next| match next {
-            Ok((_, message)) => Some(Ok(message)),
+        let next = match self.held.ack {
+            None => self.poll_recv_from(cx).map_ok(|(_, message)| message),
+            Some(_) => self.poll_held(cx),
+        };
+        next.map(|next| match next {
+            Ok(message) => Some(Ok(message)),
             Err(RecvError::Closed) => None,
             Err(error) => Some(Err(error)),
         })

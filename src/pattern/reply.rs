@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver};
 use super::router::PeerId;
-use super::sender::{lost, send_error, within};
+use super::sender::{lost, send_error};
 use crate::engine::pattern::Inbound;
+use crate::engine::within;
 use crate::error::{RecvError, SendError, TryRecvError};
 use crate::event::{DropReason, Event};
 use crate::message::{Frame, Message, Receipt};
@@ -18,6 +19,7 @@ use crate::options::{Options, SocketType};
 use crate::queue::admission::Refused;
 use crate::queue::inbox::Origin;
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// Receives requests from all peers in turn; each is answered to its sender (ZeroMQ's REP, RFC 28).
 ///
@@ -29,9 +31,9 @@ pub struct Rep {
 }
 
 impl Rep {
-    pub(crate) fn from_options(options: Options) -> Rep {
+    pub(crate) fn from_options(built: Built) -> Rep {
         let pattern = |_: &_, _: &_, _: &_| Plain::new(Inbound::Deliver);
-        let (socket, _) = Socket::assemble(SocketType::Rep, options, pattern);
+        let (socket, _) = Socket::assemble(SocketType::Rep, built, pattern);
         Rep { receiver: Receiver::with_origins(socket, Filter::All, true) }
     }
 

@@ -15,8 +15,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Ids;
-use super::sender::within;
 use crate::engine::pattern::{Inbound, Newcomer, Pattern};
+use crate::engine::within;
 use crate::error::{RequestError, SendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message};
@@ -27,6 +27,7 @@ use crate::queue::inbox::{Inbox, Origin};
 use crate::queue::outbound::Outbound;
 use crate::queue::reader::Reader;
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// One request's way.
 enum Stage {
@@ -429,12 +430,12 @@ pub struct Req {
 }
 
 impl Req {
-    pub(crate) fn from_options(mut options: Options) -> Req {
+    pub(crate) fn from_options(mut built: Built) -> Req {
         // A request is put into bytes for the peer that gets it, so it waits here and not in a peer's queue.
-        options.queue_before_connect = false;
+        built.options.queue_before_connect = false;
         // A request that was dropped would leave its caller waiting for a reply that nobody owes.
-        options.on_full = Some(OnFull::Block);
-        let (socket, calls) = Socket::assemble(SocketType::Req, options, |options, outbound, inbox| {
+        built.options.on_full = Some(OnFull::Block);
+        let (socket, calls) = Socket::assemble(SocketType::Req, built, |options, outbound, inbox| {
             Calls::new(options, outbound.clone(), inbox)
         });
         Req { socket, calls }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::Ids;
 use super::receiver::{Filter, Receiver};
-use super::sender::{lost, send_error, send_to, try_send_error, within, yield_to_others};
+use super::sender::{lost, send_error, send_to, try_send_error, yield_to_others};
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::engine::pattern::{Inbound, Newcomer, Pattern};
+use crate::engine::within;
 use crate::error::{ConnectError, OptionError, RecvError, SendError, TryRecvError, TrySendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message, Receipt};
@@ -22,6 +23,7 @@ use crate::queue::inbox::Origin;
 use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// The name of one peer of a ROUTER: its routing id. Cheap to clone.
 #[derive(Clone)]
@@ -182,8 +184,8 @@ impl fmt::Debug for RouterSender {
 }
 
 impl Router {
-    pub(crate) fn from_options(options: Options) -> Router {
-        let (socket, directory) = Socket::assemble(SocketType::Router, options, |options, outbound, _| Directory {
+    pub(crate) fn from_options(built: Built) -> Router {
+        let (socket, directory) = Socket::assemble(SocketType::Router, built, |options, outbound, _| Directory {
             outbound: outbound.clone(),
             handover: options.router_handover,
             ids: Ids::default(),

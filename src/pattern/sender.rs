@@ -1,5 +1,7 @@
 //! The sending half of a socket: [`Sender`], its [`Permit`] and its `Sink`.
 
+mod spooled;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use super::publish::Publisher;
 use super::subscribe::Subscriber;
+use crate::engine::within;
 use crate::error::{SendAllError, SendError, TrySendError};
 use crate::event::DropReason;
 use crate::message::{Message, Receipt};
@@ -19,6 +22,7 @@ use crate::queue::admission::{Refused, Wait};
 use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
+use crate::socket::durable::{Line, Pending, Spool};
 
 /// Messages that `send_all` hands over at once.
 const RUN: usize = 256;
@@ -32,6 +36,8 @@ pub(crate) enum Route {
     Publish(Arc<Publisher>),
     /// All publishers; messages that are subscriptions are our own.
     Upstream(Arc<Subscriber>),
+    /// The log first; peers read it at their own position.
+    Log(Spool, Option<Arc<Publisher>>),
 }
 
 /// Sends messages, from any task or thread: `&self`, cheap to clone.
@@ -105,14 +111,6 @@ pub(crate) async fn send_to(
     poll_fn(|cx| outbound.poll_send(cx, &mut waiting.wait, target, message, turnaround)).await
 }
 
-/// Runs `work` for at most `limit`.
-pub(crate) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
-        None => Some(work.await),
-    }
-}
-
 impl Sender {
     pub(crate) fn new(socket: Socket, route: Route) -> Sender {
         Sender { socket, route }
@@ -130,6 +128,9 @@ impl Sender {
     /// # Cancel safety
     /// Safe: dropped before it is done, nothing was sent. To keep the message, use [`Sender::reserve`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        if let Route::Log(spool, _) = &self.route {
+            return accepted(spool.append(message.into(), self.socket.options().send_timeout).await?).await;
+        }
         if self.outbound().takes_toll() {
             yield_to_others().await;
         }
@@ -153,6 +154,9 @@ impl Sender {
         message: impl Into<Message>,
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
+        if let Route::Log(spool, _) = &self.route {
+            return accepted(spool.append(message.into(), Some(limit)).await?).await;
+        }
         if self.outbound().takes_toll() {
             yield_to_others().await;
         }
@@ -189,7 +193,7 @@ impl Sender {
                 let mut waiting = Waiting { outbound, wait: Wait::default() };
                 poll_fn(|cx| publisher.poll_publish(cx, &mut waiting.wait, message)).await
             }
-            Route::Upstream(_) => self.attempt(message),
+            Route::Upstream(_) | Route::Log(..) => self.attempt(message),
         }
     }
 
@@ -199,6 +203,8 @@ impl Sender {
             Route::Balance => self.outbound().try_send(message, false),
             Route::Publish(publisher) => publisher.try_publish(message),
             Route::Upstream(subscriber) => subscriber.send_upstream(&self.socket, message),
+            // Every way in asks for this route first.
+            Route::Log(..) => Err(Refused::Closed),
         }
     }
 
@@ -208,6 +214,9 @@ impl Sender {
     /// [`TrySendError`], with the message: `Full` where [`Sender::send`] would wait, `Closed`.
     #[inline]
     pub fn try_send(&self, message: impl Into<Message>) -> Result<Receipt, TrySendError<Message>> {
+        if let Route::Log(spool, _) = &self.route {
+            return spool.try_append(message.into()).map(Receipt::numbered);
+        }
         let mut message = Some(message.into());
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
@@ -219,11 +228,14 @@ impl Sender {
     /// is there at once, since a publisher does not wait for one peer. `send_timeout` does not apply.
     ///
     /// # Errors
-    /// [`SendError::Closed`].
+    /// [`SendError::Closed`]; `SpoolFailed` with a spool.
     ///
     /// # Cancel safety
     /// Safe: dropped, the room is free again.
     pub async fn reserve(&self) -> Result<Permit<'_>, SendError<()>> {
+        if let Route::Log(spool, _) = &self.route {
+            return spool.room().await.map(|()| Permit { sender: self, key: None });
+        }
         if !matches!(self.route, Route::Balance) {
             return Ok(Permit { sender: self, key: None });
         }
@@ -240,6 +252,9 @@ impl Sender {
     /// # Errors
     /// [`TrySendError`]: `Full`, `Closed`.
     pub fn try_reserve(&self) -> Result<Permit<'_>, TrySendError<()>> {
+        if let Route::Log(spool, _) = &self.route {
+            return spool.try_room().map(|()| Permit { sender: self, key: None });
+        }
         if !matches!(self.route, Route::Balance) {
             return Ok(Permit { sender: self, key: None });
         }
@@ -270,40 +285,61 @@ impl Sender {
                 // Taken from the caller before the lock: its iterator may do anything.
                 run.extend(messages.by_ref().take(RUN).map(Into::into));
                 if run.is_empty() {
-                    return Ok(sent);
+                    let settled = self.settle().await;
+                    return settled.map(|()| sent).map_err(|reason| SendAllError { sent, rest: Vec::new(), reason });
                 }
             }
             if self.outbound().takes_toll() {
                 yield_to_others().await;
             }
-            if let Route::Balance = self.route {
-                sent += self.outbound().try_send_run(&mut run);
+            match &self.route {
+                Route::Balance => sent += self.outbound().try_send_run(&mut run),
+                Route::Log(spool, _) => sent += spool.try_append_all(&mut run),
+                Route::Publish(_) | Route::Upstream(_) => {}
             }
             // The first that has to wait, or that goes by another way, goes by itself.
             let Some(message) = run.pop_front() else { continue };
-            match self.send(message).await {
-                Ok(_) => sent += 1,
+            match self.hand_over(message).await {
+                Ok(()) => sent += 1,
                 Err(error) => {
-                    let reason = match &error {
-                        SendError::Timeout(_) => SendError::Timeout(()),
-                        _ => SendError::Closed(()),
-                    };
-                    let rest = error.into_inner().into_iter().chain(run).chain(messages.map(Into::into)).collect();
+                    let (message, reason) = apart(error);
+                    let rest = message.into_iter().chain(run).chain(messages.map(Into::into)).collect();
                     return Err(SendAllError { sent, rest, reason });
                 }
             }
         }
     }
 
+    /// One message of many: with a spool it is the whole lot that is waited for, at the end.
+    async fn hand_over(&self, message: Message) -> Result<(), SendError<Message>> {
+        match &self.route {
+            Route::Log(spool, _) => spool.append(message, self.socket.options().send_timeout).await.map(drop),
+            _ => self.send(message).await.map(drop),
+        }
+    }
+
+    /// Waits until everything handed to the spool is accepted.
+    async fn settle(&self) -> Result<(), SendError<()>> {
+        match &self.route {
+            Route::Log(spool, _) => spool.flush().await,
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until nothing waits for connected peers: everything is with the operating system. What others send
-    /// meanwhile is waited for, too. Delivery needs no flush; this is for those who want to know.
+    /// meanwhile is waited for, too. With a spool: until everything sent so far is accepted. Delivery needs no flush;
+    /// this is for those who want to know.
     ///
     /// # Errors
-    /// None today: a socket that is closed meanwhile has nothing that waits.
+    /// `DurabilityUnknown` when a spool failed. Without one, none today: a socket that is closed meanwhile has nothing
+    /// that waits.
     ///
     /// # Cancel safety
     /// Safe: it only hurries what would happen anyway.
     pub async fn flush(&self) -> Result<(), SendError<()>> {
+        if let Route::Log(spool, _) = &self.route {
+            return spool.flush().await;
+        }
         let outbound = self.outbound();
         outbound.write_ready();
         poll_fn(|cx| outbound.poll_drained(cx, true)).await;
@@ -326,15 +362,15 @@ impl Sender {
     /// Different prefixes in use here: of the subscribers, or of our own.
     pub(super) fn topic_count(&self) -> usize {
         match &self.route {
-            Route::Balance => 0,
-            Route::Publish(publisher) => publisher.topic_count(),
+            Route::Balance | Route::Log(_, None) => 0,
+            Route::Publish(publisher) | Route::Log(_, Some(publisher)) => publisher.topic_count(),
             Route::Upstream(subscriber) => subscriber.topic_count(),
         }
     }
 
     /// This sender as a `Sink` of messages. `send_timeout` does not apply to it.
     pub fn sink(&self) -> MessageSink {
-        MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default() }
+        MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default(), line: Line::default() }
     }
 }
 
@@ -343,6 +379,18 @@ impl Sender {
 #[cold]
 pub(crate) async fn yield_to_others() {
     tokio::task::coop::consume_budget().await;
+}
+
+async fn accepted(pending: Pending) -> Result<Receipt, SendError<Message>> {
+    let sequence = pending.sequence();
+    pending.await.map_err(|_| SendError::DurabilityUnknown { sequence })
+}
+
+/// The message, if there is one, and the error without it.
+fn apart(error: SendError<Message>) -> (Option<Message>, SendError<()>) {
+    let mut message = None;
+    let reason = error.map(|inner| message = Some(inner));
+    (message, reason)
 }
 
 fn fail(refused: Refused, message: Option<Message>) -> SendError<Message> {
@@ -367,7 +415,18 @@ impl Permit<'_> {
     /// Sends the message. If its peer has left since, it counts as dropped (`PeerGone`), as if it had been
     /// queued for that peer. A publisher with [`OnFull::Block`](crate::OnFull::Block) cannot wait here: a message
     /// for which a subscriber has no room reaches none and counts as `HwmReached`.
+    ///
+    /// With a spool the receipt has its number at once; the record is accepted when [`Sender::flush`] returns.
     pub fn send(mut self, message: impl Into<Message>) -> Receipt {
+        if let Route::Log(spool, _) = &self.sender.route {
+            return match spool.append_permitted(&message.into()) {
+                Ok(sequence) => Receipt::numbered(sequence),
+                Err(()) => {
+                    self.sender.outbound().count_drop(None, DropReason::Linger, 1);
+                    Receipt::ACCEPTED
+                }
+            };
+        }
         match self.key.take() {
             Some(key) => self.sender.outbound().redeem(key, message.into()),
             None => {
@@ -404,6 +463,8 @@ pub struct MessageSink {
     sender: Sender,
     waiting: VecDeque<Message>,
     wait: Wait,
+    /// The place in a spool's line.
+    line: Line,
 }
 
 impl MessageSink {
@@ -417,6 +478,10 @@ impl MessageSink {
                 }
                 Route::Publish(publisher) => publisher.poll_publish(cx, &mut self.wait, &mut message),
                 Route::Upstream(_) => Poll::Ready(self.sender.attempt(&mut message)),
+                Route::Log(spool, _) => {
+                    std::task::ready!(spool.poll_append(cx, &mut self.line, &mut message, &mut self.waiting))?;
+                    Poll::Ready(Ok(()))
+                }
             };
             match sent {
                 Poll::Ready(Ok(())) => {}
@@ -434,6 +499,9 @@ impl MessageSink {
 impl Drop for MessageSink {
     fn drop(&mut self) {
         self.sender.outbound().abandon(&mut self.wait);
+        if let Route::Log(spool, _) = &self.sender.route {
+            spool.leave_line(&mut self.line);
+        }
     }
 }
 
@@ -459,6 +527,10 @@ impl futures_sink::Sink<Message> for MessageSink {
         let sink = self.get_mut();
         if sink.poll_waiting(cx)?.is_pending() {
             return Poll::Pending;
+        }
+        if let Route::Log(spool, _) = &sink.sender.route {
+            let flushed = std::task::ready!(spool.poll_flushed(cx, &mut sink.line));
+            return Poll::Ready(flushed.map_err(|sequence| SendError::DurabilityUnknown { sequence }));
         }
         sink.sender.outbound().write_ready();
         sink.sender.outbound().poll_drained(cx, true).map(Ok)

@@ -4,6 +4,7 @@
 //! That is right for publishers that keep sets (libzmq) and for those that count (RFC 37).
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Ids;
@@ -18,6 +19,7 @@ use crate::queue::PeerKey;
 use crate::queue::admission::Refused;
 use crate::queue::outbound::Outbound;
 use crate::socket::Socket;
+use crate::socket::durable::Built;
 
 /// The class of all publishers, for what an XSUB sends upstream.
 const ALL: usize = 0;
@@ -28,6 +30,8 @@ pub(crate) struct Subscriber {
     /// Held from a change until it is announced: publishers hear changes in the order in which they were made.
     announcing: Mutex<()>,
     inverted: bool,
+    /// Somebody asked for a prefix, once.
+    subscribed: AtomicBool,
     /// XSUB: peers get what the user sends.
     upstream: Option<Arc<Outbound>>,
     ids: Ids,
@@ -48,6 +52,7 @@ impl Subscriber {
             topics: Mutex::new(topics),
             announcing: Mutex::default(),
             inverted: options.invert_matching,
+            subscribed: AtomicBool::new(!options.subscriptions.is_empty()),
             upstream,
             ids: Ids::default(),
         }
@@ -63,7 +68,12 @@ impl Subscriber {
         self.lock().matches_any(topic) != self.inverted
     }
 
+    pub(crate) fn has_never_subscribed(&self) -> bool {
+        !self.subscribed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn subscribe(&self, socket: &Socket, topic: &[u8]) {
+        self.subscribed.store(true, Ordering::Relaxed);
         let _order = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
         let first = {
             let mut topics = self.lock();
@@ -135,8 +145,8 @@ impl Pattern for Subscriber {
 }
 
 /// A socket with a [`Subscriber`] as its pattern.
-pub(super) fn assemble(kind: SocketType, options: Options) -> (Socket, Arc<Subscriber>) {
-    Socket::assemble(kind, options, |options, outbound, _| {
+pub(super) fn assemble(kind: SocketType, built: Built) -> (Socket, Arc<Subscriber>) {
+    Socket::assemble(kind, built, |options, outbound, _| {
         let upstream = (kind == SocketType::XSub).then(|| outbound.clone());
         Subscriber::new(options, upstream)
     })
@@ -202,8 +212,8 @@ impl Subscriptions {
 }
 
 impl Sub {
-    pub(crate) fn from_options(options: Options) -> Sub {
-        let (socket, subscriber) = assemble(SocketType::Sub, options);
+    pub(crate) fn from_options(built: Built) -> Sub {
+        let (socket, subscriber) = assemble(SocketType::Sub, built);
         let receiver = Receiver::new(socket.clone(), Filter::Topics(subscriber.clone()));
         Sub { receiver, subscriptions: Subscriptions::new(socket, subscriber) }
     }

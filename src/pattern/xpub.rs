@@ -8,6 +8,7 @@ use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use crate::error::WaitError;
 use crate::options::{Options, SocketType};
+use crate::socket::durable::Built;
 
 duplex! {
     /// Publishes like PUB, and receives its subscribers' subscriptions as messages: byte 1 (subscribe) or 0
@@ -18,8 +19,8 @@ duplex! {
 }
 
 impl XPub {
-    pub(crate) fn from_options(options: Options) -> XPub {
-        let (socket, publisher) = assemble(SocketType::XPub, options);
+    pub(crate) fn from_options(built: Built) -> XPub {
+        let (socket, publisher) = assemble(SocketType::XPub, built);
         let sender = Sender::new(socket.clone(), Route::Publish(publisher));
         XPub { sender, receiver: Receiver::new(socket, Filter::All) }
     }

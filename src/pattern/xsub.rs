@@ -8,6 +8,7 @@ use super::sender::{Route, Sender};
 use super::subscribe::assemble;
 use crate::error::SendError;
 use crate::options::{Options, SocketType};
+use crate::socket::durable::Built;
 
 duplex! {
     /// Subscribes like SUB, by `subscribe` or by sending byte 1 (subscribe) or 0 (cancel) and the topic; any
@@ -18,8 +19,8 @@ duplex! {
 }
 
 impl XSub {
-    pub(crate) fn from_options(options: Options) -> XSub {
-        let (socket, subscriber) = assemble(SocketType::XSub, options);
+    pub(crate) fn from_options(built: Built) -> XSub {
+        let (socket, subscriber) = assemble(SocketType::XSub, built);
         let sender = Sender::new(socket.clone(), Route::Upstream(subscriber));
         XSub { sender, receiver: Receiver::new(socket, Filter::All) }
     }

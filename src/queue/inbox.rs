@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
 use super::{Credit, PeerKey, Slab};
 use crate::event::{DropReason, Drops};
-use crate::message::{Frame, Message};
+use crate::message::{Frame, Message, SpoolId};
 use crate::wire::frame;
 
 /// Who is behind a lane, as the pattern wants to know it on receive.
@@ -33,18 +34,56 @@ pub(crate) enum Item {
     Wire { bytes: Bytes, messages: usize },
     /// One message as a value (from this process).
     Value(Message),
+    /// Whole messages of a durable name, each with its number.
+    Tagged(VecDeque<(Bytes, Tag)>),
     /// Whoever follows is this peer.
     Origin(Arc<Origin>),
 }
 
 impl Item {
+    pub(super) fn messages(&self) -> usize {
+        match self {
+            Item::Wire { messages, .. } => *messages,
+            Item::Value(_) => 1,
+            Item::Tagged(entries) => entries.len(),
+            Item::Origin(_) => 0,
+        }
+    }
+
     pub(super) fn size(&self) -> usize {
         match self {
             Item::Wire { bytes, .. } => bytes.len(),
             Item::Value(message) => message.size(),
+            Item::Tagged(entries) => entries.iter().map(|(bytes, _)| bytes.len()).sum(),
             Item::Origin(_) => 0,
         }
     }
+}
+
+/// What a durable delivery carries besides its message.
+#[derive(Clone)]
+pub(crate) struct Tag {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) sequence: u64,
+    /// 1 is the first delivery.
+    pub(crate) tries: u32,
+    /// When it was accepted, in µs since 1970, if the spooler said so.
+    pub(crate) time: Option<i64>,
+}
+
+/// Where it is noted what became of a durable delivery. Called from any task, without a lock held.
+pub(crate) trait Ledger: Send + Sync {
+    fn spool(&self) -> SpoolId;
+    /// The application is done with it.
+    fn done(&self, sequence: u64);
+    /// It and all before it are done.
+    fn done_up_to(&self, sequence: u64);
+    /// It is to be delivered again after `delay`.
+    fn retry(&self, sequence: u64, delay: Duration);
+    /// The application let go of it: it may come again with the next connection.
+    fn release(&self, sequence: u64);
+    /// The application has caught up: what is to be acknowledged is sent now.
+    fn settle(&self);
 }
 
 /// Counters of one lane, as statistics show them.
@@ -233,6 +272,13 @@ impl Inbox {
     pub(crate) fn publish(&self, lane: PeerKey, bytes: Bytes, messages: usize) {
         let size = bytes.len();
         self.deliver(lane, Item::Wire { bytes, messages }, messages, size).into_iter().for_each(Waker::wake);
+    }
+
+    /// Leaves messages of a durable name, with their numbers.
+    pub(crate) fn publish_tagged(&self, lane: PeerKey, entries: VecDeque<(Bytes, Tag)>) {
+        let item = Item::Tagged(entries);
+        let (messages, size) = (item.messages(), item.size());
+        self.deliver(lane, item, messages, size).into_iter().for_each(Waker::wake);
     }
 
     /// Leaves one message made by ourselves on a peer's behalf (an XPUB's news of subscriptions).

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+
 use super::inbox::Inbox;
 use super::lease::Lease;
+use super::outbox::Segment;
 use super::peers::{Limits, Peer, Road, Sent, State, Witness};
 use super::waiters::Target;
 use super::{Credit, Link, PeerKey};
@@ -240,9 +243,42 @@ impl Outbound {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Queues records out of a log. Called by the connection's own task just before it writes: nobody is woken.
+    pub(crate) fn push_records(&self, key: PeerKey, chunks: Vec<Bytes>, messages: usize) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.outbox.push_segment(Segment::records(chunks, messages));
+        }
+    }
+
+    /// Bytes of messages that wait for this peer.
+    pub(crate) fn backlog(&self, key: PeerKey) -> usize {
+        self.lock().peers.get(key).map_or(0, |peer| peer.outbox.bytes())
+    }
+
+    /// Whether nothing at all waits to be written to this peer, and nobody is writing.
+    pub(crate) fn is_clear(&self, key: PeerKey) -> bool {
+        self.lock().peers.get(key).is_none_or(|peer| peer.outbox.is_clear() && !peer.writing)
+    }
+
+    /// Forgets records that wait for a connection that is gone: they are still in the log.
+    pub(crate) fn forget_records(&self, key: PeerKey) {
+        if let Some(peer) = self.lock().peers.get_mut(key) {
+            let done = peer.outbox.rewind();
+            peer.messages += done.messages as u64;
+            peer.bytes += done.bytes as u64;
+            peer.clear();
+        }
+    }
+
+    /// Wakes the peer's task: it has something new to look at.
+    pub(crate) fn nudge(&self, key: PeerKey) {
+        let waker = self.lock().peers.get_mut(key).and_then(|peer| peer.waker.take());
+        waker.into_iter().for_each(Waker::wake);
+    }
+
     /// Queues the answer to a peer's command; a newer answer replaces one that still waits, so that a peer
     /// that asks and never reads costs no memory.
-    pub(crate) fn answer(&self, key: PeerKey, frame: bytes::Bytes) {
+    pub(crate) fn answer(&self, key: PeerKey, frame: Bytes) {
         if let Some(peer) = self.lock().peers.get_mut(key) {
             peer.outbox.set_answer(frame);
         }

@@ -74,6 +74,12 @@ impl Segment {
         Segment { chunks: Chunks::Many(chunks), left: len, len, messages: 1, control: false }
     }
 
+    /// Records out of a log with the command that announces them, to be written in one piece.
+    pub(crate) fn records(chunks: Vec<Bytes>, messages: usize) -> Segment {
+        let len = chunks.iter().map(Bytes::len).sum();
+        Segment { chunks: Chunks::Many(chunks), left: len, len, messages, control: false }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

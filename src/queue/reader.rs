@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 
 use super::PeerKey;
-use super::inbox::{Exchange, Inbox, Item, Origin, Read};
+use super::inbox::{Exchange, Inbox, Item, Origin, Read, Tag};
 use crate::error::{RecvError, TryRecvError};
 use crate::message::{Frame, Message};
 use crate::wire::frame;
@@ -42,6 +42,8 @@ pub(crate) struct Reader {
     half_bytes: usize,
     /// Whether the pattern wants to know who sent a message; it costs two atomic operations.
     wants_origin: bool,
+    /// Of the message taken last, if it came out of a spool.
+    tag: Option<Tag>,
 }
 
 impl Reader {
@@ -57,6 +59,7 @@ impl Reader {
             half,
             half_bytes,
             wants_origin,
+            tag: None,
         }
     }
 
@@ -117,6 +120,11 @@ impl Reader {
         self.next_turn(index);
     }
 
+    /// The number of the message taken last, if it came out of a spool.
+    pub(crate) fn take_tag(&mut self) -> Option<Tag> {
+        self.tag.take()
+    }
+
     pub(crate) fn try_next(&mut self) -> Result<From, TryRecvError> {
         loop {
             if let Some(next) = self.take() {
@@ -163,7 +171,7 @@ impl Reader {
         loop {
             let &index = self.turns.front()?;
             let lane = self.lanes.get_mut(index as usize).and_then(Option::as_mut)?;
-            let message = lane.take();
+            let message = lane.take(&mut self.tag);
             let origin = if self.wants_origin { lane.origin.clone() } else { None };
             self.next_turn(index);
             if let Some(message) = message {
@@ -266,13 +274,11 @@ impl Lane {
             self.current = Bytes::new();
         }
         self.items.retain(|item| {
-            let bytes = match item {
-                Item::Origin(_) => return true,
-                Item::Wire { bytes, .. } => bytes.len(),
-                Item::Value(message) => message.size(),
-            };
-            old.messages += 1;
-            old.bytes += bytes;
+            if matches!(item, Item::Origin(_)) {
+                return true;
+            }
+            old.messages += item.messages();
+            old.bytes += item.size();
             false
         });
         old.replaced = old.messages;
@@ -284,7 +290,7 @@ impl Lane {
     }
 
     #[inline]
-    fn take(&mut self) -> Option<Message> {
+    fn take(&mut self, tag: &mut Option<Tag>) -> Option<Message> {
         loop {
             if !self.current.is_empty() {
                 let before = self.current.len();
@@ -308,9 +314,24 @@ impl Lane {
                     self.read_bytes += message.size();
                     return Some(message);
                 }
+                Item::Tagged(entries) => {
+                    let Some((message, its_tag)) = self.take_tagged(entries) else { continue };
+                    *tag = Some(its_tag);
+                    return message;
+                }
                 Item::Origin(origin) => self.origin = Some(origin),
             }
         }
+    }
+
+    fn take_tagged(&mut self, mut entries: VecDeque<(Bytes, Tag)>) -> Option<(Option<Message>, Tag)> {
+        let (mut bytes, tag) = entries.pop_front()?;
+        if !entries.is_empty() {
+            self.items.push_front(Item::Tagged(entries));
+        }
+        self.read += 1;
+        self.read_bytes += bytes.len();
+        Some((frame::take_message(&mut bytes), tag))
     }
 
     fn take_run(&mut self, max: usize, sink: &mut impl FnMut(Run)) -> usize {
@@ -326,6 +347,14 @@ impl Lane {
                     self.read_bytes += message.size();
                     sink(Run::Value(message));
                     return 1;
+                }
+                Some(Item::Tagged(entries)) => {
+                    // Receivers of a durable name take one message after the other; this is for completeness.
+                    let taken = self.take_tagged(entries).and_then(|(message, _)| message);
+                    return taken.map_or(0, |message| {
+                        sink(Run::Value(message));
+                        1
+                    });
                 }
                 Some(Item::Wire { bytes, messages }) if messages <= max => {
                     self.read += messages;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::stats::Report;
 use super::{Core, End};
+use crate::engine::durable::Durability;
 use crate::engine::inproc::{self, Namespace};
 use crate::engine::shared::{Channel, Life, Shared, Via};
 use crate::event::{DropReason, Reason};
@@ -41,6 +42,9 @@ impl Core {
         // It may be over already, with its runtime.
         shared.life.send_modify(|life| *life = (*life).max(Life::Draining));
         shared.outbound.close();
+        if let Some(spool) = shared.durability.spool() {
+            spool.close_to_senders();
+        }
         let linger = linger.or(shared.options.linger);
         let waiting = shared.outbound.waiting() as u64;
         let parked = self.close_inproc(linger);
@@ -54,14 +58,17 @@ impl Core {
                     let part = |shared: &Arc<Shared>| {
                         parked.iter().for_each(|(name, key)| leave(&namespace, shared, *key, name));
                     };
+                    let durability = shared.durability.clone();
                     let dropped = wind_down(shared, linger, part).await;
-                    let _ = done.send(Some(Report { sent: waiting.saturating_sub(dropped), dropped, kept: 0 }));
+                    let kept = close_durable(durability).await;
+                    let _ = done.send(Some(Report { sent: waiting.saturating_sub(dropped), dropped, kept }));
                 });
             }
             None => {
                 shared.life.send_replace(Life::Over);
                 shared.events.close();
-                let _ = done.send(Some(Report::default()));
+                let kept = shared.durability.spool().map_or(0, |spool| spool.close());
+                let _ = done.send(Some(Report { kept, ..Report::default() }));
             }
         }
         Some(report)
@@ -105,6 +112,19 @@ impl Core {
     }
 }
 
+/// What is kept is written, synced and left in order, away from the tasks. How many records some name has yet to get.
+async fn close_durable(durability: Durability) -> u64 {
+    let work = move || match &durability {
+        Durability::None => 0,
+        Durability::Spool(spool) => spool.close(),
+        Durability::Holder(holder) => {
+            holder.save();
+            0
+        }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(0)
+}
+
 /// Waits for `work`, for `limit` at the most.
 pub(super) async fn wait_at_most(limit: Option<Duration>, work: impl Future<Output = ()>) {
     match limit {
@@ -130,7 +150,12 @@ pub(super) fn leave(namespace: &Arc<Namespace>, shared: &Arc<Shared>, key: PeerK
 async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(&Arc<Shared>)) -> u64 {
     if linger != Some(Duration::ZERO) {
         shared.outbound.write_ready();
-        let drained = poll_fn(|cx| shared.outbound.poll_drained(cx, false));
+        let drained = async {
+            if let Some(spool) = shared.durability.spool() {
+                spool.drained().await;
+            }
+            poll_fn(|cx| shared.outbound.poll_drained(cx, false)).await;
+        };
         let over = shared.reached(Life::Over);
         wait_at_most(linger, crate::engine::either(drained, over)).await;
     }

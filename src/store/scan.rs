@@ -8,9 +8,11 @@
 //! must be able to pass such a place anyhow, since damage in a sealed segment is found only by reading. So: whoever
 //! reads and meets [`Why::Bad`], or [`Why::End`] before the segment's end, asks [`resync`] for the next valid record
 //! (in steps of 8) and takes the numbers between for missing; none means that the rest of the segment is missing. A
-//! copy of the bytes goes to `damaged/SEGMENT-OFFSET`. If only the registry proved the damage, a sync mark behind it
-//! says so from then on. A file that is no segment of ours any more (header gone, another spool's) is renamed to
-//! `SEGMENT.damaged`. Each open that looks through the segment finds and reports its damage again.
+//! copy of the bytes goes to `damaged/SEGMENT-OFFSET`. If nothing in the segment proved the damage, a sync mark (or
+//! the seal that was missing) behind it says so from then on, with the last missing number as its sequence. A file
+//! that is no segment of ours any more (header gone, another spool's) is moved to `damaged/`. Each open that looks
+//! through a segment finds and reports its damage again; readers find it whenever they come by, a whole missing
+//! file by a segment's `last` that is not the next one's base less one.
 //!
 //! Every step is one that an interrupted recovery may have done already or not. Length fields only ever ask for bytes
 //! that the file has. `window` reads, `walk` goes from record to record, `mend` decides about one segment, `aside`
@@ -110,7 +112,7 @@ pub(crate) struct Recovered {
     pub(crate) torn: u64,
     /// Messages in the segments that were scanned.
     pub(crate) records: u64,
-    /// The highest number in the log; 0 if none.
+    /// The highest number that the log or its damage tells of; 0 if none.
     pub(crate) last: u64,
     /// The time of the newest record; 0 if none.
     pub(crate) last_time: i64,
@@ -138,6 +140,7 @@ pub(crate) fn recover(storage: &dyn Storage, spool: Option<SpoolId>, proof: Proo
         recovered.take(storage, found, next, proof).map_err(|e| at(&found.name, e))?;
     }
     storage.sync_dir().map_err(|e| at("", e))?;
+    recovered.last = recovered.damage.iter().map(|damage| damage.to).fold(recovered.last, u64::max);
     Ok(recovered)
 }
 
@@ -205,7 +208,7 @@ fn set_strangers_aside(
             (None, None) => found.base.max(proof.proven),
         };
         let bytes = found.file.len().unwrap_or(0);
-        aside::rename(storage, &found.name)
+        aside::take_out(storage, &found.name)
             .map_err(|source| OpenError::Path { path: storage.path().join(&found.name), source })?;
         recovered.damage.push(Damage { segment: found.name, offset: 0, bytes, from: found.base, to });
     }

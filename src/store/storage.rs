@@ -76,6 +76,9 @@ pub(crate) trait Storage: Send + Sync {
 
     /// A directory in this one, made if it is missing; its name is durable when this returns.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Storage>>;
+
+    /// Moves a file into a directory in this one, made if it is missing. Both are synced when this returns.
+    fn rename_into(&self, from: &str, subdir: &str, to: &str) -> io::Result<()>;
 }
 
 /// One open file.
@@ -138,3 +141,6 @@ fn plain_name(name: &str) -> io::Result<()> {
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,11 @@
 //! before anything is cut. What is kept of a command is copied out, so that a stored topic never pins a
 //! receive buffer. Commands of the handshake live in `mechanism`; frames around them in `frame`.
 
+pub(crate) mod durable;
+
 use bytes::{Bytes, BytesMut};
 
+use self::durable::Durable;
 use super::Version;
 use super::frame::{COMMAND, encode_header};
 use crate::event::Reason;
@@ -46,6 +49,8 @@ pub(crate) enum Command {
     Pong(Bytes),
     /// The peer gives us up; the text is escaped.
     Error(String),
+    /// A command of durable sockets, on a connection that speaks them.
+    Durable(Box<Durable>),
     /// Empty, nameless or unknown here (READY too): ignored, but counted by the decoder.
     Unknown,
 }
@@ -62,8 +67,8 @@ pub(crate) fn is_subscription(body: &[u8]) -> bool {
     split(body).is_some_and(|(name, _)| name == SUBSCRIBE || name == CANCEL)
 }
 
-/// Reads the body of a command frame in traffic.
-pub(crate) fn parse(body: &[u8], limits: &Limits) -> Result<Command, Reason> {
+/// Reads the body of a command frame in traffic; `durable`: both sides announced the extension.
+pub(crate) fn parse(body: &[u8], limits: &Limits, durable: bool) -> Result<Command, Reason> {
     let Some((name, data)) = split(body) else { return within(body, limits).map(|()| Command::Unknown) };
     if name == SUBSCRIBE {
         return topic(data, limits).map(Command::Subscribe);
@@ -73,6 +78,10 @@ pub(crate) fn parse(body: &[u8], limits: &Limits) -> Result<Command, Reason> {
     }
     within(body, limits)?;
     match MINIMUM.iter().find(|(known, _)| *known == name) {
+        None if durable => match durable::parse(name, data) {
+            Some(command) => command.map(|command| Command::Durable(Box::new(command))),
+            None => Ok(Command::Unknown),
+        },
         None => Ok(Command::Unknown),
         Some(&(_, minimum)) if data.len() < minimum => Err(Reason::Malformed("command shorter than its minimum")),
         Some(_) if name == PING => ping(data),
@@ -193,7 +202,7 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Command, Reason> {
-        parse(body, &Limits::default())
+        parse(body, &Limits::default(), false)
     }
 
     fn limit(which: &'static str, limit: u64) -> Result<Command, Reason> {
@@ -277,12 +286,12 @@ mod tests {
         let limits = Limits { max_topic: 100, max_command: 50, ..Limits::default() };
         let body = |name: &[u8], size: usize| [&[name.len() as u8], name, &vec![7; size]].concat();
         for name in [SUBSCRIBE, CANCEL] {
-            assert!(parse(&body(name, 100), &limits).is_ok());
-            assert_eq!(parse(&body(name, 101), &limits), limit("max_topic", 100));
+            assert!(parse(&body(name, 100), &limits, false).is_ok());
+            assert_eq!(parse(&body(name, 101), &limits, false), limit("max_topic", 100));
         }
-        assert!(parse(&body(PONG, 45), &limits).is_ok());
-        assert_eq!(parse(&body(PONG, 46), &limits), limit("max_command", 50));
-        assert_eq!(parse(&[255; 51], &limits), limit("max_command", 50));
+        assert!(parse(&body(PONG, 45), &limits, false).is_ok());
+        assert_eq!(parse(&body(PONG, 46), &limits, false), limit("max_command", 50));
+        assert_eq!(parse(&[255; 51], &limits, false), limit("max_command", 50));
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl fmt::Debug for Item {
 pub(crate) struct Decoder {
     limits: Limits,
     commands: bool,
+    durable: bool,
     partial: Partial,
     meaningless: usize,
     wanted: usize,
@@ -80,6 +81,7 @@ impl Decoder {
         Decoder {
             limits: limits.clone(),
             commands: version != Version::V2_0,
+            durable: false,
             partial: Partial::default(),
             meaningless: 0,
             wanted: 0,
@@ -87,6 +89,12 @@ impl Decoder {
             #[cfg(test)]
             steps: 0,
         }
+    }
+
+    /// Both sides announced durable sockets: from now on their commands are read. They are unknown without it.
+    #[allow(dead_code)] // while it is being built
+    pub(crate) fn expect_durable(&mut self) {
+        self.durable = true;
     }
 
     /// Next thing at the front of `buf`: the longest run of whole messages (at most `max_messages`, ended
@@ -233,7 +241,7 @@ impl Decoder {
     fn take_command(&mut self, buf: &mut BytesMut, header: Header, size: usize) -> Result<Item, Reason> {
         let end = header.len.saturating_add(size);
         let body = buf.get(header.len..end).unwrap_or_default();
-        let command = command::parse(body, &self.limits)?;
+        let command = command::parse(body, &self.limits, self.durable)?;
         buf.advance(end.min(buf.len()));
         if command != Command::Unknown {
             self.meaningless = 0;

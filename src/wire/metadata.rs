@@ -84,12 +84,16 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+')
 }
 
-/// Our own properties: the type always, the identity (even an empty one) only from types that announce it.
-pub(crate) fn encode(socket_type: SocketType, identity: &Frame) -> BytesMut {
+/// Our own properties: the type always, the identity (even an empty one) only from types that announce it, then
+/// `others`.
+pub(crate) fn encode(socket_type: SocketType, identity: &Frame, others: &[(String, Vec<u8>)]) -> BytesMut {
     let mut out = BytesMut::new();
     encode_property(&mut out, SOCKET_TYPE, socket_type.name().as_bytes());
     if socket_type.announces_identity() {
         encode_property(&mut out, IDENTITY, identity);
+    }
+    for (name, value) in others {
+        encode_property(&mut out, name, value);
     }
     out
 }
@@ -126,10 +130,13 @@ mod tests {
     #[test]
     fn ours_match_the_recorded_bytes() {
         let me = Frame::from("me");
-        assert_eq!(encode(SocketType::Push, &me), b"\x0bSocket-Type\0\0\0\x04PUSH"[..]);
-        assert_eq!(encode(SocketType::Dealer, &me), b"\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x02me"[..]);
+        assert_eq!(encode(SocketType::Push, &me, &[]), b"\x0bSocket-Type\0\0\0\x04PUSH"[..]);
         assert_eq!(
-            encode(SocketType::Dealer, &Frame::EMPTY),
+            encode(SocketType::Dealer, &me, &[]),
+            b"\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x02me"[..]
+        );
+        assert_eq!(
+            encode(SocketType::Dealer, &Frame::EMPTY, &[]),
             b"\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"[..]
         );
     }

@@ -27,6 +27,8 @@ pub(crate) struct LocalSide {
     /// Accept ZMTP 2.0 peers; without effect unless `security` is NULL.
     pub(crate) zmtp2: bool,
     pub(crate) limits: Limits,
+    /// Announced besides type and identity: short names of the grammar, short values.
+    pub(crate) properties: Vec<(String, Vec<u8>)>,
     /// Zero: none.
     pub(crate) handshake_timeout: Duration,
 }

@@ -9,7 +9,7 @@ use super::aside;
 use super::walk::{Hole, Walk, walk};
 use super::window::Window;
 use super::{Damage, Segment};
-use crate::store::record;
+use crate::store::record::{self, GapReason};
 use crate::store::storage::{File, Storage, write_all_at};
 
 /// What is known of a segment before it is looked through.
@@ -38,14 +38,14 @@ pub(super) struct Mended {
 pub(super) fn mend(storage: &dyn Storage, known: &Known<'_>) -> io::Result<Mended> {
     let mut window = Window::lenient(&**known.file)?;
     let mut walk = walk(&mut window, known.base, known.salt)?;
-    let mut mended = Findings { known, damage: Vec::new(), torn: 0 };
-    let by_number = mended.judge(&mut walk);
-    for damage in &mended.damage {
+    let mut findings = Findings { known, damage: Vec::new(), torn: 0, unsaid: Unsaid::default() };
+    findings.judge(&mut walk);
+    for damage in findings.damage.iter().filter(|damage| damage.bytes > 0) {
         let until = damage.offset.saturating_add(damage.bytes);
         aside::copy(storage, known.name, &mut window, damage.offset, until)?;
     }
-    let (damage, torn) = (mended.damage, mended.torn);
-    finish(known, &mut walk, by_number)?;
+    let Findings { damage, torn, unsaid, .. } = findings;
+    finish(known, &mut walk, &unsaid)?;
     let (time, origins) = (walk.count.time, std::mem::take(&mut walk.origins));
     Ok(Mended { segment: segment(known, walk), damage, torn, time, origins })
 }
@@ -54,33 +54,38 @@ struct Findings<'a> {
     known: &'a Known<'a>,
     damage: Vec<Damage>,
     torn: u64,
+    /// What the file itself does not say yet.
+    unsaid: Unsaid,
+}
+
+#[derive(Default)]
+struct Unsaid {
+    /// A hole stays that only others prove to be damage.
+    damage: bool,
+    /// The last numbers are missing without a trace.
+    tail: Option<(u64, u64)>,
 }
 
 impl Findings<'_> {
-    /// Tells damage from a torn tail, hole by hole, and ends the walk where the segment is to end. Says whether a
-    /// hole stays that nothing in the segment itself proves to be damage.
-    fn judge(&mut self, walk: &mut Walk) -> bool {
-        let mut by_number = false;
-        let mut end = None;
-        for (i, hole) in walk.holes.iter().enumerate() {
+    /// Tells damage from a torn tail, hole by hole, and ends the walk where the segment is to end.
+    fn judge(&mut self, walk: &mut Walk) {
+        for i in 0..walk.holes.len() {
+            let Some(hole) = walk.holes.get(i) else { break };
             if !self.was_safe(hole, walk.proven) {
                 self.torn = walk.used.saturating_sub(hole.at);
-                end = Some(i);
-                break;
+                walk.end_at(i);
+                return;
             }
-            self.damage.push(self.damage_of(hole));
+            let damage = self.damage_of(hole);
+            self.unsaid.damage |= hole.at >= walk.proven;
             if hole.to.is_none() {
-                end = Some(i);
-                break;
+                // Nothing valid behind it: the next record goes there.
+                walk.count.end = hole.until;
+                walk.count.last = damage.to;
             }
-            by_number |= hole.at >= walk.proven;
+            self.damage.push(damage);
         }
-        if let Some(i) = end {
-            walk.end_at(i);
-        } else {
-            self.miss_tail(walk);
-        }
-        by_number
+        self.miss_tail(walk);
     }
 
     fn was_safe(&self, hole: &Hole, proven: u64) -> bool {
@@ -90,7 +95,7 @@ impl Findings<'_> {
     fn damage_of(&self, hole: &Hole) -> Damage {
         let before = hole.before.last;
         let to = hole.to.unwrap_or_else(|| match self.known.next {
-            Some(next) => next.saturating_sub(1),
+            Some(next) => next.saturating_sub(1).max(before),
             // How many there were nobody knows, but there was one.
             None => self.known.proven.max(before.saturating_add(1)),
         });
@@ -109,12 +114,13 @@ impl Findings<'_> {
         if !walk.sealed && from <= to {
             let segment = self.known.name.to_owned();
             self.damage.push(Damage { segment, offset: walk.count.end, bytes: 0, from, to });
+            self.unsaid.tail = Some((from, to));
         }
     }
 }
 
 /// Brings the file into the shape that was decided on, and syncs it.
-fn finish(known: &Known<'_>, walk: &mut Walk, by_number: bool) -> io::Result<()> {
+fn finish(known: &Known<'_>, walk: &mut Walk, unsaid: &Unsaid) -> io::Result<()> {
     let file = &**known.file;
     let behind = known.next.is_some();
     // Zeros behind the end of the last segment are room for more. Anything else goes, so that it never lines up
@@ -125,18 +131,21 @@ fn finish(known: &Known<'_>, walk: &mut Walk, by_number: bool) -> io::Result<()>
     }
     file.sync()?;
     if !walk.sealed && behind {
-        seal(known, walk)?;
-    } else if !walk.sealed && by_number {
+        seal(known, walk, unsaid)?;
+    } else if !walk.sealed && unsaid.damage {
         mark(known, walk)?;
     }
     Ok(())
 }
 
 /// Gives a finished segment the seal that it lost: it need not be looked through again.
-fn seal(known: &Known<'_>, walk: &mut Walk) -> io::Result<()> {
+fn seal(known: &Known<'_>, walk: &mut Walk, unsaid: &Unsaid) -> io::Result<()> {
     let count = &walk.count;
     let last = last_given(known, walk);
-    let mut bytes = BytesMut::with_capacity(record::SEAL);
+    let mut bytes = BytesMut::new();
+    if let Some((from, to)) = unsaid.tail {
+        record::encode_gap(&mut bytes, count.time, from, to, GapReason::Damage);
+    }
     record::encode_seal(&mut bytes, last, count.time, count.records, count.last, count.first_time, count.last_time);
     append(known, walk, bytes)?;
     walk.sealed = true;
@@ -148,7 +157,8 @@ fn last_given(known: &Known<'_>, walk: &Walk) -> u64 {
     walk.count.last.max(known.next.unwrap_or(0).saturating_sub(1))
 }
 
-/// Proves in the segment itself what only the registry proved: should that be lost, the hole is no torn tail.
+/// Proves in the segment itself what only others proved (should the registry be lost, the hole is no torn tail), and
+/// tells readers up to which number all is missing.
 fn mark(known: &Known<'_>, walk: &mut Walk) -> io::Result<()> {
     let mut bytes = BytesMut::with_capacity(record::MARK);
     record::encode_mark(&mut bytes, walk.count.last, walk.count.time, walk.count.last, walk.count.end);

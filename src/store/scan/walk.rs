@@ -122,7 +122,7 @@ impl Count {
 pub(super) struct Hole {
     /// From the first byte of the broken record…
     pub(super) at: u64,
-    /// …to the next valid one; without one, to the last byte that is not zero.
+    /// …to the next valid one; without one, to the first place for a record behind the last byte that is not zero.
     pub(super) until: u64,
     /// The last number that may be missing, if a record behind the hole tells.
     pub(super) to: Option<u64>,
@@ -177,7 +177,7 @@ pub(super) fn walk(window: &mut Window<'_>, base: u64, salt: u64) -> io::Result<
         if next.is_none() {
             walk.used = window.last_used(at)?;
         }
-        let until = next.unwrap_or(walk.used);
+        let until = next.unwrap_or(walk.used.next_multiple_of(ALIGN as u64));
         walk.holes.push(Hole { at, until, to: None, unreadable, before: walk.count });
         match next {
             Some(next) => at = next,

@@ -99,16 +99,17 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Where the last byte that is not zero ends, from `from` on; `from` if there is none.
+    /// Where the last byte ends, from `from` on, that is not zero or cannot be read; `from` if there is none.
     pub(super) fn last_used(&mut self, from: u64) -> io::Result<u64> {
-        let (mut at, mut used) = (from, from);
+        let mut used = self.unreadable.iter().map(|&(_, end)| end).fold(from, u64::max);
+        let mut at = from;
         while at < self.len {
             let bytes = self.at(at, 1)?;
             if bytes.is_empty() {
                 break;
             }
             if let Some(end) = used_len(bytes) {
-                used = at.saturating_add(end as u64);
+                used = used.max(at.saturating_add(end as u64));
             }
             at = at.saturating_add(bytes.len() as u64);
         }

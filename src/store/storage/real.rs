@@ -30,7 +30,7 @@ impl RealDir {
         let refused = |source| OpenError::Path { path: path.to_owned(), source };
         let absolute = std::path::absolute(path).map_err(refused)?;
         if !allow_network_fs && is_on_network(&absolute) {
-            return Err(OpenError::NetworkFs { path: absolute });
+            return Err(OpenError::NetworkFs { path: path.to_owned() });
         }
         if create {
             make(&absolute).map_err(refused)?;
@@ -118,6 +118,15 @@ impl Storage for RealDir {
         make(&path)?;
         Ok(Arc::new(RealDir::at(path)?))
     }
+
+    fn rename_into(&self, from: &str, subdir: &str, to: &str) -> io::Result<()> {
+        plain_name(to)?;
+        let target = self.subdir(subdir)?;
+        fs::rename(self.file(from)?, target.path().join(to))?;
+        // The new name first: a crash between the two may show both names, never none.
+        target.sync_dir()?;
+        self.sync_dir()
+    }
 }
 
 /// A file of the operating system.
@@ -158,15 +167,25 @@ impl File for RealFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        if len <= self.len()? {
+        let before = self.len()?;
+        if len <= before {
             return Ok(());
         }
-        if reserve(&self.0, len)? { Ok(()) } else { self.0.set_len(len) }
+        match reserve(&self.0, len) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.0.set_len(len),
+            Err(e) => {
+                // It may have taken what there was; on a full disk others want that.
+                let _ = self.0.set_len(before);
+                Err(e)
+            }
+        }
     }
 }
 
 /// Options with the rights of our files.
 fn options() -> OpenOptions {
+    #[cfg_attr(not(unix), allow(unused_mut))]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -183,7 +202,8 @@ fn reserve(file: &fs::File, len: u64) -> io::Result<bool> {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
             Ok(()) => return Ok(true),
             Err(Errno::INTR) => {}
-            Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => return Ok(false),
+            // Two of them are one number on most systems, which is why this is no pattern.
+            Err(e) if [Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL].contains(&e) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
     }

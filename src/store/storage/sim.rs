@@ -1,6 +1,6 @@
 //! A disk in memory that loses power, fills up and fails by script: [`SimStorage`].
 //!
-//! What a crash may leave is in `disk`. Everything follows from seeds and from the order of calls, so a seed and a
+//! What a crash may leave is in `content` and `disk`. Everything follows from seeds and from the order of calls, so a seed and a
 //! call number replay a run. [`at_every_call`] runs a workload against a crash after each of its calls. It is
 //! stricter than most file systems: nothing is ordered unless it was synced.
 
@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{File, LOCK, Locked, Open, Space, Storage, plain_name};
-use disk::{Content, Disk, SECTOR};
+use content::{Content, SECTOR};
+use disk::Disk;
 
 pub(crate) mod chance;
+mod content;
 mod disk;
 #[cfg(test)]
 mod tests;
@@ -266,12 +268,9 @@ impl SimStorage {
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let mut state = self.shared.state();
         let disk = &mut state.disk;
-        let old = disk.dirs[self.dir].get(name);
+        disk.unlink(self.dir, name);
         let file = disk.add(self.dir, name, bytes);
         disk.dirs[self.dir].put(name, file);
-        if let Some(old) = old {
-            disk.files[old].linked = false;
-        }
     }
 
     /// The names of the files, sorted. No call.
@@ -337,12 +336,9 @@ impl Storage for SimStorage {
         if from == to {
             return Ok(());
         }
-        let old = disk.dirs[self.dir].get(to);
+        disk.unlink(self.dir, to);
         disk.dirs[self.dir].rename(from, to, file);
         disk.files[file].name = format!("{}{to}", disk.dirs[self.dir].prefix);
-        if let Some(old) = old {
-            disk.files[old].linked = false;
-        }
         Ok(())
     }
 
@@ -351,8 +347,8 @@ impl Storage for SimStorage {
         let mut state = self.enter(Call::Remove, name)?;
         let disk = &mut state.disk;
         let file = disk.dirs[self.dir].get(name).ok_or(io::ErrorKind::NotFound)?;
+        disk.unlink(self.dir, name);
         disk.dirs[self.dir].remove(name, file);
-        disk.files[file].linked = false;
         Ok(())
     }
 
@@ -400,6 +396,23 @@ impl Storage for SimStorage {
         }
         let dir = disk.subdir(self.dir, name);
         Ok(Arc::new(SimStorage { shared: self.shared.clone(), dir, path: self.path.join(name) }))
+    }
+
+    fn rename_into(&self, from: &str, subdir: &str, to: &str) -> io::Result<()> {
+        plain_name(from)?;
+        plain_name(subdir)?;
+        plain_name(to)?;
+        let mut state = self.enter(Call::Rename, from)?;
+        let disk = &mut state.disk;
+        let file = disk.dirs[self.dir].get(from).ok_or(io::ErrorKind::NotFound)?;
+        let target = disk.subdir(self.dir, subdir);
+        disk.unlink(target, to);
+        disk.dirs[self.dir].remove(from, file);
+        disk.dirs[target].make(to, file);
+        disk.files[file].name = format!("{}{to}", disk.dirs[target].prefix);
+        disk.sync_dir(target);
+        disk.sync_dir(self.dir);
+        Ok(())
     }
 }
 

@@ -95,7 +95,11 @@ impl Mechanism {
 }
 
 fn encode_ready(local: &LocalSide, out: &mut BytesMut) {
-    command::encode_command(out, READY, &[&metadata::encode(local.socket_type, &local.identity)]);
+    command::encode_command(out, READY, &[&own_metadata(local)]);
+}
+
+fn own_metadata(local: &LocalSide) -> BytesMut {
+    metadata::encode(local.socket_type, &local.identity, &local.properties)
 }
 
 /// Reads the peer's metadata and judges its type.

@@ -5,11 +5,10 @@
 
 use bytes::BytesMut;
 
-use super::{READY, Step, accept, encode_ready, encode_refusal};
+use super::{READY, Step, accept, encode_ready, encode_refusal, own_metadata};
 use crate::event::Reason;
 use crate::options::{Credentials, Security};
 use crate::wire::command::{encode_command, encode_error};
-use crate::wire::metadata;
 use crate::wire::session::LocalSide;
 
 const HELLO: &[u8] = b"HELLO";
@@ -56,7 +55,7 @@ impl Client {
                 return Err(Reason::Malformed("WELCOME with data"));
             }
             self.welcomed = true;
-            encode_command(out, INITIATE, &[&metadata::encode(local.socket_type, &local.identity)]);
+            encode_command(out, INITIATE, &[&own_metadata(local)]);
             return Ok(Step::Continue);
         }
         if name == READY && self.welcomed {

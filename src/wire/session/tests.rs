@@ -16,6 +16,7 @@ fn local(socket_type: SocketType) -> LocalSide {
         security: Security::Null,
         zmtp2: false,
         limits: Limits::default(),
+        properties: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
     }
 }
@@ -188,6 +189,34 @@ fn our_own_sides_agree_in_every_mechanism() {
     for (one, two) in [(old(SocketType::Pub), old(SocketType::Sub)), (old(SocketType::Pub), local(SocketType::Sub))] {
         assert!(agree(one, two).iter().all(|peer| peer.version == Version::V3_1));
     }
+}
+
+#[test]
+fn properties_reach_the_peer_in_every_mechanism() {
+    let with = |mut side: LocalSide, properties: &[(&str, &[u8])]| {
+        side.properties = properties.iter().map(|&(name, value)| (name.to_owned(), value.to_vec())).collect();
+        side
+    };
+    let holder: &[(&str, &[u8])] = &[("X-Durable", b"1"), ("X-Durable-Name", b"billing")];
+    let pairs = [
+        (local(SocketType::Sub), local(SocketType::Pub)),
+        (client(SocketType::Sub, "secret"), server(SocketType::Pub)),
+        (server(SocketType::Sub), client(SocketType::Pub, "secret")),
+    ];
+    for (one, two) in pairs {
+        let [one, two] = agree(with(one, holder), with(two, &holder[..1]));
+        let seen = |peer: &Established| -> Vec<(String, Vec<u8>)> {
+            peer.metadata.iter().map(|(name, value)| (name.clone(), value.to_vec())).collect()
+        };
+        let sent = |properties: &[(&str, &[u8])]| -> Vec<(String, Vec<u8>)> {
+            properties.iter().map(|&(name, value)| (name.to_owned(), value.to_vec())).collect()
+        };
+        assert_eq!((seen(&one), seen(&two)), (sent(&holder[..1]), sent(holder)));
+    }
+    let greeting = greeting::encode("NULL", false, 0);
+    let pull = with(local(SocketType::Pull), &holder[..1]);
+    let ready = b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x04PULL\x09X-Durable\0\0\0\x011";
+    assert_eq!(outcome(&pull, &greeting).written[64..], *ready);
 }
 
 #[test]

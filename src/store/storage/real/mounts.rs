@@ -17,57 +17,12 @@ pub(super) fn kind<'a>(mountinfo: &'a [u8], path: &Path) -> Option<&'a [u8]> {
 
 /// Whether locks and syncs of this kind of file system depend on another machine.
 pub(super) fn is_network(kind: &[u8]) -> bool {
-    const KINDS: &[&str] = &[
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "smb",
-        "ncpfs",
-        "afs",
-        "coda",
-        "9p",
-        "ceph",
-        "lustre",
-        "glusterfs",
-        "gfs",
-        "gfs2",
-        "gpfs",
-        "ocfs2",
-        "orangefs",
-        "pvfs2",
-        "beegfs",
-        "davfs",
-        "acfs",
-        "panfs",
-        "vxfs",
-    ];
-    const FUSE: &[&str] = &[
-        "sshfs",
-        "glusterfs",
-        "ceph",
-        "ceph-fuse",
-        "s3fs",
-        "goofys",
-        "gcsfuse",
-        "blobfuse",
-        "blobfuse2",
-        "rclone",
-        "davfs2",
-        "curlftpfs",
-        "moosefs",
-        "mfs",
-        "juicefs",
-        "seaweedfs",
-        "gvfsd-fuse",
-        "kio-fuse",
-        "mount-s3",
-        "smbnetfs",
-        "hdfs",
-    ];
-    let Ok(kind) = std::str::from_utf8(kind) else { return false };
-    KINDS.contains(&kind) || kind.strip_prefix("fuse.").is_some_and(|kind| FUSE.contains(&kind))
+    const KINDS: &str = "nfs nfs4 cifs smb3 smbfs smb ncpfs afs coda 9p ceph lustre glusterfs gpfs orangefs pvfs2 \
+        beegfs davfs panfs";
+    const FUSE: &str = "sshfs glusterfs ceph ceph-fuse s3fs goofys gcsfuse blobfuse blobfuse2 rclone mount-s3 davfs2 \
+        curlftpfs moosefs mfs juicefs seaweedfs gvfsd-fuse kio-fuse smbnetfs hdfs";
+    let is_in = |list: &str, kind: &[u8]| list.split(' ').any(|known| known.as_bytes() == kind);
+    is_in(KINDS, kind) || kind.strip_prefix(b"fuse.").is_some_and(|kind| is_in(FUSE, kind))
 }
 
 /// Mount point and kind of one line: `id parent device root POINT options [fields...] - KIND source options`.

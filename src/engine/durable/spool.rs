@@ -1,0 +1,637 @@
+//! A socket's spool with its names: [`Spool`] — who may hold a name, where each one is, and what happens to it.
+//!
+//! It joins `store` (the log and the registry) to `durable` (what a name still has to get). One lock per name, held
+//! for one turn of a connection; what must be on disk before a peer hears of it is saved by the caller, away from
+//! its task. Per connection: `spooler`. Absent: bytes of the wire.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::durable::filter::Filter;
+use crate::durable::queue::{HolderKey, Kind, Queue, Window};
+use crate::durable::ranges::Ranges;
+use crate::engine::events::Events;
+use crate::error::OpenError;
+use crate::event::{Event, Reason};
+use crate::options::spool::{SpoolOptions, is_durable_name};
+use crate::queue::PeerKey;
+use crate::queue::outbound::Outbound;
+use crate::store::log::{Log, Witness};
+use crate::store::names::{NameKind, NameRecord};
+use crate::store::reader::Taken;
+use crate::wire::command::durable::{Refusal, Start, Started};
+
+/// The name of a PUSH's own queue.
+pub(crate) const OUTBOX: &str = "";
+
+/// A socket's spool.
+pub(crate) struct Spool {
+    pub(crate) log: Log,
+    pub(crate) options: SpoolOptions,
+    pub(crate) events: Arc<Events>,
+    is_outbox: bool,
+    names: Mutex<HashMap<String, Arc<Name>>>,
+    outbound: OnceLock<Weak<Outbound>>,
+    /// The socket is closing: nothing more is accepted.
+    closed: AtomicBool,
+    epoch: Instant,
+}
+
+/// One durable name, connected or not; or the outbox.
+pub(crate) struct Name {
+    pub(crate) name: String,
+    state: Mutex<NameState>,
+    /// When its holder was last heard of, in ms of the spool's epoch.
+    heard: AtomicU64,
+}
+
+pub(crate) struct NameState {
+    pub(crate) queue: Queue,
+    pub(crate) filter: Filter,
+    pub(crate) owner: Option<String>,
+    /// Of a topic's name: who holds it. Of an outbox: all workers.
+    pub(crate) holders: Vec<(PeerKey, HolderKey)>,
+    /// Tasks that wait for a change here.
+    pub(crate) waiting: Vec<Waker>,
+    pub(crate) counts: Counts,
+    pub(crate) closed_since: Option<Instant>,
+    pub(crate) closed_total: Duration,
+    pub(crate) stall_told: bool,
+}
+
+/// What happened to a name since the spool was opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) redelivered: u64,
+    pub(crate) nacked: u64,
+    pub(crate) expired: u64,
+}
+
+/// A holder at the door.
+pub(crate) struct Claim<'a> {
+    pub(crate) key: PeerKey,
+    pub(crate) name: &'a str,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) start: &'a Start,
+    /// What it subscribed to before it asked.
+    pub(crate) topics: &'a [Vec<u8>],
+    /// A holder silent for so long may be replaced.
+    pub(crate) silence: Duration,
+}
+
+/// A holder that was let in.
+pub(crate) struct Granted {
+    pub(crate) name: Arc<Name>,
+    pub(crate) holder: HolderKey,
+    pub(crate) answer: Started,
+    pub(crate) save: Save,
+}
+
+/// What has to be on disk before the answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Save {
+    Nothing,
+    Once,
+    /// A new name: a slot that is lost must not be older than it.
+    Both,
+}
+
+fn refuse<T>(code: u16, retry_ms: u32, text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { code, retry_ms, text: text.into() })
+}
+
+impl Name {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, NameState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NameState {
+    fn new(queue: Queue, filter: Filter, owner: Option<String>) -> NameState {
+        NameState {
+            queue,
+            filter,
+            owner,
+            holders: Vec::new(),
+            waiting: Vec::new(),
+            counts: Counts::default(),
+            closed_since: None,
+            closed_total: Duration::ZERO,
+            stall_told: false,
+        }
+    }
+
+    /// Something changed that others may wait for.
+    pub(crate) fn wake_others(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// How much of the time its holder took nothing.
+    pub(crate) fn closed_window(&self, now: Instant) -> Duration {
+        self.closed_total + self.closed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// Hears what the log has to tell.
+struct Ear {
+    events: Arc<Events>,
+    spool: OnceLock<Weak<Spool>>,
+}
+
+impl Witness for Ear {
+    fn event(&self, event: Event) {
+        self.events.emit_kept(event);
+    }
+
+    fn lost(&self, name: &str, _from: u64, to: u64) {
+        if let Some(spool) = self.spool.get().and_then(Weak::upgrade) {
+            spool.lost(name, to);
+        }
+    }
+
+    fn dropped(&self, name: &str) {
+        if let Some(spool) = self.spool.get().and_then(Weak::upgrade) {
+            spool.forget_name(name);
+        }
+    }
+}
+
+impl Spool {
+    /// Opens the spool, and takes the names that it has.
+    pub(crate) fn open(options: &SpoolOptions, is_outbox: bool, events: Arc<Events>) -> Result<Arc<Spool>, OpenError> {
+        let ear = Arc::new(Ear { events: events.clone(), spool: OnceLock::new() });
+        let log = Log::open(options, is_outbox, ear.clone())?;
+        let spool = Arc::new(Spool {
+            log,
+            options: options.clone(),
+            events,
+            is_outbox,
+            names: Mutex::default(),
+            outbound: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            epoch: Instant::now(),
+        });
+        for declared in &options.declared {
+            let prefixes: Vec<&[u8]> = declared.prefixes.iter().map(|prefix| &**prefix).collect();
+            spool.log.declare(&declared.name, &prefixes);
+        }
+        spool.take_names();
+        if !options.declared.is_empty() {
+            spool.log.save_both().map_err(|source| OpenError::Path { path: options.dir.clone(), source })?;
+        }
+        let _ = ear.spool.set(Arc::downgrade(&spool));
+        Ok(spool)
+    }
+
+    /// Where the connections' queues are, so that one can be told to end.
+    pub(crate) fn attach(&self, outbound: &Arc<Outbound>) {
+        let _ = self.outbound.set(Arc::downgrade(outbound));
+    }
+
+    fn take_names(&self) {
+        let records: Vec<NameRecord> = self.log.registry(|registry| registry.names.values().cloned().collect());
+        let mut names = self.names();
+        for record in records {
+            let name = Arc::new(self.revive(&record));
+            names.insert(record.name, name);
+        }
+        if self.is_outbox && !names.contains_key(OUTBOX) {
+            let record = self.new_record(OUTBOX, NameKind::Outbox, self.log.oldest().saturating_sub(1));
+            names.insert(OUTBOX.to_owned(), Arc::new(self.revive(&record)));
+            self.log.registry(|registry| registry.names.insert(OUTBOX.to_owned(), record));
+        }
+    }
+
+    fn revive(&self, record: &NameRecord) -> Name {
+        let kind = if record.kind == NameKind::Outbox { Kind::Outbox } else { Kind::Topic };
+        let done = Ranges::from(record.done.clone());
+        let queue = Queue::new(kind, record.cursor, done, self.options.max_tries);
+        let filter = Filter::new(record.filters.clone());
+        Name {
+            name: record.name.clone(),
+            state: Mutex::new(NameState::new(queue, filter, record.owner.clone())),
+            heard: AtomicU64::new(0),
+        }
+    }
+
+    fn new_record(&self, name: &str, kind: NameKind, cursor: u64) -> NameRecord {
+        let now = self.log.now();
+        NameRecord {
+            name: name.to_owned(),
+            kind,
+            owner: None,
+            created: now,
+            seen: now,
+            expiry_s: u32::try_from(self.options.name_expiry.as_secs()).unwrap_or(u32::MAX),
+            cursor,
+            done: Vec::new(),
+            filters: Vec::new(),
+            lost_records: 0,
+            lost_bytes: 0,
+            lost: None,
+            declared: false,
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<String, Arc<Name>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn all_names(&self) -> Vec<Arc<Name>> {
+        let mut names: Vec<Arc<Name>> = self.names().values().cloned().collect();
+        names.sort_by(|a, b| a.name.cmp(&b.name));
+        names
+    }
+
+    pub(crate) fn is_outbox(&self) -> bool {
+        self.is_outbox
+    }
+
+    pub(crate) fn close_to_senders(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Its holder gave a sign of life.
+    pub(crate) fn heard(&self, name: &Name) {
+        name.heard.store(self.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn silence(&self, name: &Name) -> Duration {
+        let now = self.epoch.elapsed().as_millis() as u64;
+        Duration::from_millis(now.saturating_sub(name.heard.load(Ordering::Relaxed)))
+    }
+
+    /// Makes a name before anyone connects with it, or replaces its prefixes. Not saved yet.
+    pub(crate) fn declare(&self, name: &str, prefixes: &[Vec<u8>]) -> Result<(), Refusal> {
+        if !is_durable_name(name) {
+            return refuse(Refusal::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
+        }
+        let mut names = self.names();
+        if let Some(known) = names.get(name).cloned() {
+            drop(names);
+            self.refilter(&known, prefixes);
+            self.log.registry(|registry| {
+                registry.names.get_mut(name).into_iter().for_each(|record| record.declared = true);
+            });
+            return Ok(());
+        }
+        self.insert(&mut names, name, prefixes, false, |record| record.declared = true).map(drop)
+    }
+
+    /// A new name, from now or from the oldest record.
+    fn insert(
+        &self,
+        names: &mut HashMap<String, Arc<Name>>,
+        name: &str,
+        prefixes: &[Vec<u8>],
+        oldest: bool,
+        finish: impl FnOnce(&mut NameRecord),
+    ) -> Result<Arc<Name>, Refusal> {
+        if names.len() >= self.options.max_names {
+            return refuse(Refusal::TOO_MANY_NAMES, 0, "this spool has as many names as max_names allows");
+        }
+        let first = self.log.change_interest(|interest| prefixes.iter().for_each(|prefix| interest.add(prefix)));
+        let from = if oldest { self.log.oldest() } else { first };
+        let mut record = self.new_record(name, NameKind::Topic, from.saturating_sub(1));
+        record.filters = prefixes.iter().map(|prefix| (prefix.clone(), from)).collect();
+        finish(&mut record);
+        let live = Arc::new(self.revive(&record));
+        names.insert(name.to_owned(), live.clone());
+        self.log.registry(|registry| registry.names.insert(name.to_owned(), record));
+        Ok(live)
+    }
+
+    /// Replaces a name's prefixes; those that are new count from now.
+    fn refilter(&self, name: &Name, prefixes: &[Vec<u8>]) -> bool {
+        let mut state = name.lock();
+        let old: Vec<Vec<u8>> = state.filter.iter().map(|(prefix, _)| prefix.to_vec()).collect();
+        if old.len() == prefixes.len() && prefixes.iter().all(|prefix| old.contains(prefix)) {
+            return false;
+        }
+        let first = self.log.change_interest(|interest| {
+            prefixes.iter().for_each(|prefix| interest.add(prefix));
+            old.iter().for_each(|prefix| interest.remove(prefix));
+        });
+        state.filter.replace(prefixes, first);
+        self.store_filter(name, &state);
+        true
+    }
+
+    fn store_filter(&self, name: &Name, state: &NameState) {
+        let filters = state.filter.to_vec();
+        self.log.registry(|registry| {
+            registry.names.get_mut(&name.name).into_iter().for_each(|record| record.filters = filters.clone());
+        });
+    }
+
+    /// One prefix more or less while the holder is connected. Saved with the next save.
+    pub(crate) fn change_filter(&self, name: &Name, prefix: &[u8], add: bool) {
+        let mut state = name.lock();
+        let has = state.filter.iter().any(|(known, _)| known == prefix);
+        if has == add {
+            return;
+        }
+        let first = self.log.change_interest(|interest| match add {
+            true => interest.add(prefix),
+            false => interest.remove(prefix),
+        });
+        match add {
+            true => state.filter.add(prefix, first),
+            false => state.filter.remove(prefix),
+        };
+        self.store_filter(name, &state);
+    }
+
+    /// Prefixes of subscribers without a name.
+    pub(crate) fn change_plain(&self, prefix: &[u8], add: bool) {
+        self.log.change_interest(|interest| if add { interest.add(prefix) } else { interest.remove(prefix) });
+    }
+
+    /// A worker of a PUSH joins.
+    pub(crate) fn join_outbox(&self, key: PeerKey, window: Window, start: &Start) -> Option<Granted> {
+        let name = self.names().get(OUTBOX).cloned()?;
+        let (holder, wakers) = {
+            let mut state = name.lock();
+            let holder = state.queue.join(window);
+            state.holders.push((key, holder));
+            (holder, state.wake_others())
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
+        let answer = self.answer(0, changed);
+        Some(Granted { name, holder, answer, save: Save::Nothing })
+    }
+
+    fn answer(&self, resume_after: u64, changed: bool) -> Started {
+        Started {
+            new: false,
+            changed,
+            loss: false,
+            spool: self.log.id(),
+            resume_after,
+            head: self.log.newest(),
+            oldest: self.log.oldest(),
+            lost: (0, 0),
+        }
+    }
+
+    /// A holder asks for its name.
+    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refusal> {
+        if !is_durable_name(claim.name) {
+            return refuse(Refusal::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
+        }
+        if self.options.require_auth && claim.user.is_none() {
+            return refuse(Refusal::NOT_ALLOWED, 0, "this spool gives names to authenticated peers only");
+        }
+        let mut names = self.names();
+        let Some(known) = names.get(claim.name).cloned() else {
+            let owner = claim.user.map(str::to_owned);
+            let name = self.insert(&mut names, claim.name, claim.topics, claim.start.oldest, |record| {
+                record.owner = owner;
+                match claim.start.expiry_s {
+                    0 => {}
+                    u32::MAX => record.expiry_s = 0,
+                    seconds => record.expiry_s = seconds,
+                }
+            })?;
+            drop(names);
+            let mut granted = self.let_in(claim, name, false)?;
+            (granted.answer.new, granted.save) = (true, Save::Both);
+            return Ok(granted);
+        };
+        drop(names);
+        self.check_owner(claim, &known)?;
+        self.make_way(claim, &known)?;
+        let changed = !claim.topics.is_empty() && self.refilter(&known, claim.topics);
+        let mut granted = self.let_in(claim, known, true)?;
+        granted.save = if changed { Save::Once } else { Save::Nothing };
+        Ok(granted)
+    }
+
+    fn check_owner(&self, claim: &Claim<'_>, name: &Name) -> Result<(), Refusal> {
+        let mut state = name.lock();
+        match (&state.owner, claim.user) {
+            (Some(owner), user) if user != Some(owner) => {
+                refuse(Refusal::NOT_ALLOWED, 0, "this name belongs to another user")
+            }
+            (None, Some(user)) => {
+                state.owner = Some(user.to_owned());
+                self.log.registry(|registry| {
+                    let record = registry.names.get_mut(claim.name);
+                    record.into_iter().for_each(|record| record.owner = Some(user.to_owned()));
+                });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A name has one holder: the one before must have gone, be silent, or be replaced on request.
+    fn make_way(&self, claim: &Claim<'_>, name: &Name) -> Result<(), Refusal> {
+        let mut state = name.lock();
+        let Some(&(old, holder)) = state.holders.first() else { return Ok(()) };
+        let silent = !claim.silence.is_zero() && self.silence(name) > claim.silence;
+        if !claim.start.take_over && !silent {
+            return refuse(Refusal::IN_USE, 200, "this name is in use by another connection");
+        }
+        state.queue.leave(holder);
+        state.holders.clear();
+        drop(state);
+        self.kick(old, Reason::IdentityTaken);
+        Ok(())
+    }
+
+    fn let_in(&self, claim: &Claim<'_>, name: Arc<Name>, known: bool) -> Result<Granted, Refusal> {
+        let start = claim.start;
+        let same = start.spool == self.log.id();
+        if same && start.done > self.log.newest() {
+            return refuse(
+                Refusal::CURSOR_AHEAD,
+                30_000,
+                format!(
+                    "the holder has seen record {}, the newest here is {}: the spool's directory is an old copy; make \
+                     it a spool of its own with `ginnel spool new-id`",
+                    start.done,
+                    self.log.newest()
+                ),
+            );
+        }
+        let mut state = name.lock();
+        if same && start.done > state.queue.cursor() {
+            state.queue.start_at(start.done);
+            self.log.advance(&name.name, state.queue.cursor(), &state.queue.done());
+        }
+        let window = Window { messages: start.window.max(1), bytes: start.window_bytes };
+        let holder = state.queue.join(window);
+        state.holders.push((claim.key, holder));
+        let changed = !same && start.spool != crate::message::SpoolId::NONE;
+        let mut answer = self.answer(state.queue.cursor(), changed);
+        drop(state);
+        if known {
+            let lost = self.log.registry(|registry| registry.names.get_mut(claim.name).and_then(|name| name.lost));
+            if let Some(lost) = lost {
+                (answer.loss, answer.lost) = (true, lost);
+            }
+        }
+        self.heard(&name);
+        self.log.set_connected(&name.name, true);
+        Ok(Granted { name, holder, answer, save: Save::Nothing })
+    }
+
+    /// The holder was told what it lost.
+    pub(crate) fn told_of_loss(&self, name: &Name) {
+        self.log.registry(|registry| {
+            registry.names.get_mut(&name.name).into_iter().for_each(|record| record.lost = None);
+        });
+    }
+
+    /// A holder's connection ended: what it had not acknowledged returns.
+    pub(crate) fn leave(&self, name: &Name, key: PeerKey, holder: HolderKey) {
+        let wakers = {
+            let mut state = name.lock();
+            if !state.holders.contains(&(key, holder)) {
+                return; // Taken over.
+            }
+            state.queue.leave(holder);
+            state.holders.retain(|entry| *entry != (key, holder));
+            let now = Instant::now();
+            state.closed_total = state.closed_window(now);
+            (state.closed_since, state.stall_told) = (None, false);
+            state.wake_others()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        self.log.set_connected(&name.name, !name.lock().holders.is_empty());
+    }
+
+    /// A record goes to a holder, unless its time is over or it went to it too often.
+    pub(crate) fn hand_out(
+        &self,
+        name: &Name,
+        state: &mut NameState,
+        holder: HolderKey,
+        record: &Taken,
+        push: impl FnOnce(u32),
+    ) {
+        if self.is_expired(record) {
+            state.counts.expired += 1;
+            return state.queue.skip(record.sequence);
+        }
+        if state.queue.exhausted(record.sequence) {
+            let tries = state.queue.tries(record.sequence);
+            if self.log.bury(record, &name.name, tries).is_ok() {
+                self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
+                return state.queue.skip(record.sequence);
+            }
+        }
+        let tries = state.queue.send(holder, record.sequence, record.body.len());
+        state.counts.sent += 1;
+        state.counts.redelivered += u64::from(tries > 1);
+        push(tries);
+    }
+
+    pub(crate) fn is_expired(&self, record: &Taken) -> bool {
+        record.extra.expires_at.is_some_and(|at| at <= self.log.now())
+    }
+
+    /// Tells of a holder that has taken nothing for too long. When to look again.
+    pub(crate) fn check_stall(&self, name: &Name, state: &mut NameState, now: Instant) -> Option<Instant> {
+        let since = state.closed_since.filter(|_| !state.stall_told && !self.options.stall_after.is_zero())?;
+        let due = since + self.options.stall_after;
+        if now < due {
+            return Some(due);
+        }
+        state.stall_told = true;
+        let lag = self.log.visible().saturating_sub(state.queue.cursor());
+        self.events.emit_kept(Event::NameStalled { name: name.name.clone(), lag });
+        None
+    }
+
+    /// Records that a name will never get, found on reading: it is told on its next connection.
+    pub(crate) fn report_missing(&self, name: &Name, from: u64, to: u64) {
+        let records = to.saturating_sub(from).saturating_add(1);
+        self.log.registry(|registry| {
+            if let Some(record) = registry.names.get_mut(&name.name) {
+                record.lost_records += records;
+                record.lost = Some(record.lost.map_or((from, to), |(first, last)| (first.min(from), last.max(to))));
+            }
+        });
+        self.events.emit_kept(Event::Lost { name: name.name.clone(), from, to, records, bytes: 0 });
+    }
+
+    /// A limit moved a name's cursor.
+    fn lost(&self, name: &str, to: u64) {
+        let Some(name) = self.names().get(name).cloned() else { return };
+        let holders = {
+            let mut state = name.lock();
+            state.queue.start_at(to);
+            state.holders.clone()
+        };
+        // It resumes, and is told.
+        holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
+    }
+
+    /// Gives up a name for good. False when there is none of this name. Not saved yet.
+    pub(crate) fn drop_name(&self, name: &str) -> bool {
+        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name)
+    }
+
+    fn forget_name(&self, name: &str) -> bool {
+        let Some(name) = self.names().remove(name) else { return false };
+        let holders = std::mem::take(&mut name.lock().holders);
+        holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
+        true
+    }
+
+    fn kick(&self, key: PeerKey, reason: Reason) {
+        if let Some(outbound) = self.outbound.get().and_then(Weak::upgrade) {
+            outbound.kick(key, reason);
+        }
+    }
+
+    /// Waits until everything is accepted, and every connected holder has it and has acknowledged it.
+    pub(crate) async fn drained(&self) {
+        let target = self.log.newest();
+        let _ = poll_fn(|cx| self.log.poll_flushed(target, cx)).await;
+        poll_fn(|cx| self.poll_drained(cx)).await;
+    }
+
+    /// Writes, syncs and saves everything. Blocking. Gives what some name has yet to get.
+    pub(crate) fn close(&self) -> u64 {
+        let kept = self.kept();
+        if let Err(error) = self.log.close() {
+            self.events.emit_kept(Event::SpoolFailed { error: error.to_string() });
+        }
+        kept
+    }
+
+    /// Ready when every connected holder has all there is and has acknowledged it.
+    pub(crate) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let visible = self.log.visible();
+        let mut busy = false;
+        for name in self.all_names() {
+            let mut state = name.lock();
+            if !state.holders.is_empty() && (state.queue.position() < visible || state.queue.total_in_flight() > 0) {
+                state.waiting.push(cx.waker().clone());
+                busy = true;
+            }
+        }
+        if busy { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Records that some name has yet to get.
+    pub(crate) fn kept(&self) -> u64 {
+        let newest = self.log.newest();
+        let behind = |name: Arc<Name>| newest.saturating_sub(name.lock().queue.cursor());
+        self.all_names().into_iter().map(behind).max().unwrap_or(0)
+    }
+}
