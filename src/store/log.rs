@@ -132,10 +132,14 @@ impl Log {
         self.0.shared.poll_append(cx, ticket, message, extra)
     }
 
-    /// Waits for room without taking it: ready when an append would be taken now. The place in line is kept until
-    /// the append, or [`Log::abandon`].
+    /// Waits in line for room without taking it: when it is ready [`Log::append_permitted`] may follow.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), Refused>> {
         self.0.shared.poll_room(cx, ticket)
+    }
+
+    /// Appends a message for which there was room: never `Full`. On a full disk it waits in the open batch.
+    pub(crate) fn append_permitted(&self, message: &Message) -> Result<u64, Refused> {
+        self.0.shared.append_permitted(message)
     }
 
     /// Gives up a place in the line.

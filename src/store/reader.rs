@@ -286,7 +286,7 @@ impl DiskRead {
     /// The next good record behind a bad place, or the end. What is between is told of, once.
     fn pass_over(&mut self, bad: u64, seen: u64) -> u64 {
         let from = seen.saturating_add(1);
-        let found = scan::resync(&*self.file, self.salt, bad, self.end, from).ok().flatten();
+        let found = scan::resync(&*self.file, self.salt, bad, self.end, seen).ok().flatten();
         let next = found.unwrap_or(self.end);
         let to = match found.map(|found| self.number_at(found)) {
             Some(Some((sequence, Kind::Message))) => sequence.saturating_sub(1),

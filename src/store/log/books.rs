@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! What is known in memory of the segments and the names: [`Books`]. Behind one lock, never held during IO.
 //!
 //! The last segment is the one that is being written. Of it `end` and `last` are what readers may see; the writer
@@ -194,6 +193,3 @@ pub(crate) fn offset_of(segment: &Segment, after: u64) -> u64 {
         None => first_offset(segment),
     }
 }
-=======
-
->>>>>>> main

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Dead letters: a second log.
 use super::shared::{Handle, Shared};
 use super::{Refused, Unaccepted};
@@ -44,6 +43,3 @@ impl Handle {
         Err(Refused::Closed)
     }
 }
-=======
-
->>>>>>> main

@@ -209,6 +209,8 @@ pub(crate) struct Front {
     pub(crate) max_record: u64,
     /// Kept free at the front of a batch.
     pub(crate) mark: usize,
+    /// Room was granted before.
+    pub(super) forced: bool,
     pieces: VecDeque<Piece>,
     open: Piece,
     open_bytes: usize,
@@ -236,6 +238,7 @@ impl Front {
             spare: None,
             max_record,
             mark,
+            forced: false,
             pieces: VecDeque::new(),
             open: Piece::default(),
             open_bytes: 0,
@@ -355,10 +358,10 @@ impl Front {
     /// Room in the plan, and in the buffer.
     #[inline]
     fn make_room(&mut self, size: usize) -> Result<(), NoRoom> {
-        if self.open_bytes >= MOST_OPEN {
+        if self.open_bytes >= MOST_OPEN && !self.forced {
             return Err(NoRoom::Soon);
         }
-        if !self.plan.take(size as u64) {
+        if !self.plan.take(size as u64) && !self.forced {
             return Err(NoRoom::Spool);
         }
         self.open_bytes += size;

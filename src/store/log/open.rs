@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! From a directory to a running log: lock, registry, recovery, numbers, gap, sync, names, thread.
 //!
 //! The order matters and is that of the design: nothing is visible before what was recovered is synced, no number is
@@ -39,13 +38,6 @@ pub(super) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>
     open_on(storage, Arc::new(SystemClock), options, push, witness, true)
 }
 
-=======
-#![allow(unused)]
-use super::*;
-pub(super) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>) -> Result<Log, OpenError> {
-    unimplemented!()
-}
->>>>>>> main
 pub(super) fn open_on(
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -54,7 +46,6 @@ pub(super) fn open_on(
     witness: Arc<dyn Witness>,
     threaded: bool,
 ) -> Result<Log, OpenError> {
-<<<<<<< HEAD
     let lock = match storage.lock().map_err(|e| path_error(&*storage, e))? {
         Locked::Got(lock) => lock,
         Locked::Held { pid } => return Err(OpenError::InUse { pid, path: storage.path().to_owned() }),
@@ -105,7 +96,14 @@ fn judge(found: Found, recovered: &Recovered) -> Judged {
                 None => 1,
             };
             let spool = recovered.spool.unwrap_or_else(new_id);
-            Judged { registry: Registry { spool, ..Registry::default() }, next, fresh, unclean: !fresh, lost: !fresh }
+            let head = recovered.segments.first().map_or(0, |first| first.base);
+            Judged {
+                registry: Registry { spool, head, ..Registry::default() },
+                next,
+                fresh,
+                unclean: !fresh,
+                lost: !fresh,
+            }
         }
     }
 }
@@ -203,14 +201,21 @@ fn clear_temporary(storage: &dyn Storage) -> io::Result<()> {
 fn settle(storage: &dyn Storage, recovered: &mut Recovered, judged: &Judged, now: i64, size: u64) -> io::Result<bool> {
     let make = recovered.segments.last().is_none_or(|last| last.sealed);
     if make {
-        let after = recovered.last.saturating_add(1).max(judged.registry.head);
+        // A hole in front of it is told of by the gap of its own that damage gets.
+        let written = recovered.segments.last().map_or(0, |segment| segment.last);
+        let after = written.saturating_add(1).max(judged.registry.head);
         let base = if judged.unclean { after } else { judged.next };
         let header = Header { spool: judged.registry.spool, base, created: now, salt: random() };
         recovered.segments.push(make_segment(storage, &header, size)?);
     }
     let Some(active) = recovered.segments.last_mut() else { return Ok(false) };
-    let gap = judged.unclean && active.last.saturating_add(1) < judged.next;
-    let written = if gap { write_gap(active, judged.next - 1, now)? } else { false };
+    let mut written = false;
+    if active.last < recovered.last {
+        written |= write_gap(active, recovered.last, now, GapReason::Damage)?;
+    }
+    if judged.unclean && active.last.saturating_add(1) < judged.next {
+        written |= write_gap(active, judged.next - 1, now, GapReason::Recovery)?;
+    }
     if judged.unclean {
         active.file.sync()?;
         storage.sync_dir()?;
@@ -238,9 +243,9 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Tells that the numbers behind `active` up to `to` will never appear. On a full disk it goes without: the numbers
 /// are left out all the same.
-fn write_gap(active: &mut Segment, to: u64, now: i64) -> io::Result<bool> {
+fn write_gap(active: &mut Segment, to: u64, now: i64, reason: GapReason) -> io::Result<bool> {
     let mut gap = BytesMut::new();
-    record::encode_gap(&mut gap, now, active.last + 1, to, GapReason::Recovery);
+    record::encode_gap(&mut gap, now, active.last + 1, to, reason);
     record::fill_checksums(&mut gap, active.salt);
     match write_all_at(&*active.file, &gap, active.end) {
         Ok(()) => {}
@@ -315,7 +320,4 @@ fn lost_in_front(registry: &mut Registry, first: u64) -> Vec<(String, u64, u64)>
         all.push((name.name.clone(), from, to));
     }
     all
-=======
-    unimplemented!()
->>>>>>> main
 }

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! What the handles, the writer and the readers of one log share: [`Shared`]; and the [`Handle`] that ends it.
 //!
 //! Locks, in the order in which they may be taken: writer, slots, front, books, ring, waits. Only the first two are
@@ -217,37 +216,12 @@ impl Shared {
     }
 
     pub(super) fn poll_append(
-=======
-#![allow(unused)]
-use super::{LogStats, Refused, Ticket, Turn, Unaccepted};
-use crate::message::{Message, SpoolId};
-use crate::store::interest::Interest;
-use crate::store::names::Registry;
-use crate::store::reader::{Fetch, Taken};
-use crate::store::record::Extra;
-use std::collections::VecDeque;
-use std::io;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-pub(crate) struct Shared {
-    pub(crate) id: SpoolId,
-}
-pub(crate) struct Handle {
-    pub(crate) shared: Arc<Shared>,
-}
-impl Shared {
-    pub(crate) fn try_append(&self, message: &Message, extra: &Extra) -> Result<u64, Refused> {
-        unimplemented!()
-    }
-    pub(crate) fn poll_append(
->>>>>>> main
         &self,
         cx: &mut Context<'_>,
         ticket: &mut Ticket,
         message: &Message,
         extra: &Extra,
     ) -> Poll<Result<u64, Refused>> {
-<<<<<<< HEAD
         let mut front = locked(&self.front);
         if !front.is_turn_of(ticket) && front.check_gate().is_ok() {
             return self.stand_in_line(front, cx, ticket, false);
@@ -273,7 +247,14 @@ impl Shared {
         let room =
             if front.is_turn_of(ticket) { front.check_room() } else { front.check_gate().and(Err(NoRoom::Soon)) };
         match room {
-            Ok(()) => Poll::Ready(Ok(())),
+            Ok(()) => {
+                let next = front.leave(ticket);
+                drop(front);
+                if let Some(next) = next {
+                    next.wake();
+                }
+                Poll::Ready(Ok(()))
+            }
             Err(NoRoom::Soon) => self.stand_in_line(front, cx, ticket, false),
             Err(NoRoom::Spool) if self.options.when_full != WhenFull::Reject => {
                 self.stand_in_line(front, cx, ticket, true)
@@ -308,6 +289,14 @@ impl Shared {
         }
         self.wake_writer(front);
         Poll::Pending
+    }
+
+    pub(super) fn append_permitted(&self, message: &Message) -> Result<u64, Refused> {
+        let mut front = locked(&self.front);
+        front.forced = true;
+        let appended = front.append(message, &Extra::default());
+        front.forced = false;
+        self.appended(front, appended)
     }
 
     pub(super) fn abandon(&self, ticket: &mut Ticket) {
@@ -574,60 +563,6 @@ impl Shared {
             locked(&self.books).dirty = true;
         }
         saved
-=======
-        unimplemented!()
-    }
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), Refused>> {
-        unimplemented!()
-    }
-    pub(crate) fn abandon(&self, ticket: &mut Ticket) {
-        unimplemented!()
-    }
-    pub(crate) fn try_append_all(&self, messages: &mut VecDeque<Message>) -> Result<(usize, u64), Refused> {
-        unimplemented!()
-    }
-    pub(crate) fn poll_accepted(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<(), Unaccepted>> {
-        unimplemented!()
-    }
-    pub(crate) fn forget_waiter(&self, sequence: u64) {
-        unimplemented!()
-    }
-    pub(crate) fn poll_flushed(&self, target: u64, cx: &mut Context<'_>) -> Poll<Result<(), Unaccepted>> {
-        unimplemented!()
-    }
-    pub(crate) fn visible(&self) -> u64 {
-        unimplemented!()
-    }
-    pub(crate) fn newest(&self) -> u64 {
-        unimplemented!()
-    }
-    pub(crate) fn oldest(&self) -> u64 {
-        unimplemented!()
-    }
-    pub(crate) fn fetch(&self, after: u64) -> Fetch {
-        unimplemented!()
-    }
-    pub(crate) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
-        unimplemented!()
-    }
-    pub(crate) fn registry<R>(&self, f: impl FnOnce(&mut Registry) -> R) -> R {
-        unimplemented!()
-    }
-    pub(crate) fn declare(&self, name: &str, prefixes: &[&[u8]]) -> bool {
-        unimplemented!()
-    }
-    pub(crate) fn drop_name(&self, name: &str) -> bool {
-        unimplemented!()
-    }
-    pub(crate) fn set_connected(&self, name: &str, connected: bool) {
-        unimplemented!()
-    }
-    pub(crate) fn save(&self, both: bool) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub(crate) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
-        unimplemented!()
->>>>>>> main
     }
 }
 
@@ -645,7 +580,6 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-<<<<<<< HEAD
     pub(super) fn turn(&self) -> Turn {
         self.shared.turn()
     }
@@ -665,31 +599,6 @@ impl Handle {
             while self.shared.turn() != Turn::Ended {}
         }
         self.shared.finished()
-=======
-    pub(crate) fn turn(&self) -> Turn {
-        unimplemented!()
-    }
-    pub(crate) fn append_delayed(&self, message: &Message, due: i64) -> Result<u64, Refused> {
-        unimplemented!()
-    }
-    pub(crate) fn poll_delayed_accepted(&self, number: u64, cx: &mut Context<'_>) -> Poll<Result<(), Unaccepted>> {
-        unimplemented!()
-    }
-    pub(crate) fn forget_delayed_waiter(&self, number: u64) {
-        unimplemented!()
-    }
-    pub(crate) fn cancel_delayed(&self, number: u64) -> bool {
-        unimplemented!()
-    }
-    pub(crate) fn bury(&self, record: &Taken, name: &str, tries: u32) -> Result<(), Refused> {
-        unimplemented!()
-    }
-    pub(crate) fn stats(&self) -> LogStats {
-        unimplemented!()
-    }
-    pub(crate) fn close(&self) -> io::Result<()> {
-        unimplemented!()
->>>>>>> main
     }
 }
 
