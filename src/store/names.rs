@@ -230,6 +230,8 @@ fn look(storage: &dyn Storage, name: &str, how: Open) -> Result<Looked, OpenErro
             None => Slot::Bad,
         },
         Slot::Unknown { found } => {
+            let is_unfinished = found == slot::UNFINISHED.to_string();
+            let found = if is_unfinished { "(change of id interrupted: run it again)".to_owned() } else { found };
             return Err(OpenError::UnknownFormat { path: path(), found, known: slot::FORMAT.to_string() });
         }
         Slot::Bad => Slot::Bad,

@@ -91,11 +91,6 @@ impl Walk {
         }
     }
 
-    /// The highest number that any record told of.
-    pub(super) fn told(&self) -> Option<u64> {
-        self.told
-    }
-
     /// Opens the next segment. False: there is none.
     fn enter(&mut self) -> Result<bool, BadRecord> {
         loop {
