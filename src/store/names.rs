@@ -4,6 +4,16 @@
 //! way of writing two copies so that one is always good, `slot` the bytes of one copy. It may use `storage`
 //! and nothing else of the store. Absent: when to save, who may have a name, what a cursor means for a segment: `log`
 //! decides that. Next: `slot`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub(crate) mod slot;
 pub(crate) mod twin;
