@@ -494,7 +494,7 @@ fn d03_d05_a_topic_over_a_link_that_breaks_at_any_byte() {
     fn property(steps: Steps) -> bool {
         run(&steps, Kind::Topic, 1)
     }
-    QuickCheck::new().tests(tests(2000)).max_tests(u64::MAX).quickcheck(property as fn(Steps) -> bool);
+    QuickCheck::new().tests(tests(1000)).max_tests(u64::MAX).quickcheck(property as fn(Steps) -> bool);
 }
 
 #[test]
@@ -502,5 +502,5 @@ fn d03_an_outbox_with_three_workers_over_links_that_break_at_any_byte() {
     fn property(steps: Steps) -> bool {
         run(&steps, Kind::Outbox, 3)
     }
-    QuickCheck::new().tests(tests(2000)).max_tests(u64::MAX).quickcheck(property as fn(Steps) -> bool);
+    QuickCheck::new().tests(tests(1000)).max_tests(u64::MAX).quickcheck(property as fn(Steps) -> bool);
 }
