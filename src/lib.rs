@@ -49,6 +49,14 @@ pub mod design {}
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+/// A spool's directory for tools: list, verify, read, repair.
+pub mod spool {
+    pub use crate::store::inspect::{
+        BadRecord, Listing, NameInfo, NameKind, Position, Records, RepairReport, SegmentInfo, SpoolFiles, StoredRecord,
+        Verified, drop_name, new_id, repair,
+    };
+}
+
 pub use endpoint::{Endpoint, IntoEndpoint};
 pub use engine::events::Monitor;
 pub use error::{

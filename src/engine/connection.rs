@@ -500,7 +500,11 @@ impl<'a> Connection<'a> {
                 Ok(())
             }
             Command::Error(text) => Err(Reason::PeerError(text)),
-            Command::Durable(_) | Command::Unknown => Ok(()),
+            Command::Durable(command) => match &mut self.part {
+                Some(part) => part.handle(self.shared, *command),
+                None => Ok(()),
+            },
+            Command::Unknown => Ok(()),
         }
     }
 
