@@ -5,6 +5,16 @@
 //! the lock. `walk` goes over all records of a directory, `records` makes messages of them, `summary` counts, `mend`
 //! holds what changes something. They use the format (`record`, `segment`, `scan`) and the registry (`names`).
 //! Absent: the log itself; nothing here runs while a socket works. Next: `walk`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::io;
 use std::path::Path;

@@ -4,6 +4,16 @@
 //! way of writing two copies so that one is always good, `slot` the bytes of one copy. It may use `storage`
 //! and nothing else of the store. Absent: when to save, who may have a name, what a cursor means for a segment: `log`
 //! decides that. Next: `slot`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub(crate) mod slot;
 pub(crate) mod twin;
@@ -230,6 +240,8 @@ fn look(storage: &dyn Storage, name: &str, how: Open) -> Result<Looked, OpenErro
             None => Slot::Bad,
         },
         Slot::Unknown { found } => {
+            let is_unfinished = found == slot::UNFINISHED.to_string();
+            let found = if is_unfinished { "(change of id interrupted: run it again)".to_owned() } else { found };
             return Err(OpenError::UnknownFormat { path: path(), found, known: slot::FORMAT.to_string() });
         }
         Slot::Bad => Slot::Bad,

@@ -96,10 +96,6 @@ pub fn drop_name(dir: impl AsRef<Path>, name: &str) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// The registry while the id is being changed: a version that no opening knows, because segments of two ids would
-/// be taken for strangers. The body is already that of the new spool.
-const UNFINISHED: Format = Format { major: u16::MAX, ..slot::FORMAT };
-
 /// Makes a restored copy of a spool a spool of its own: a new id, in the registry and in all segments.
 ///
 /// After going back to an old copy its holders are ahead of it: they refuse it, because its next numbers would be
@@ -120,7 +116,7 @@ pub(super) fn change_id(storage: &Arc<dyn Storage>) -> Result<SpoolId, OpenError
         None => begin(storage)?,
     };
     let body = slot::encode(&registry, true);
-    write_slots(storage.as_ref(), UNFINISHED, &body)?;
+    write_slots(storage.as_ref(), slot::UNFINISHED, &body)?;
     for base in walk::bases(storage.as_ref()).map_err(|source| failed(storage.as_ref(), source))? {
         sign(storage.as_ref(), base, registry.spool)?;
     }
@@ -133,7 +129,7 @@ fn unfinished(storage: &dyn Storage) -> Result<Option<Registry>, OpenError> {
     let mut newest: Option<(u64, Registry)> = None;
     for name in FILES {
         let Ok(file) = storage.open(name, Open::Read) else { continue };
-        if let Slot::Good { generation, body } = twin::read(&*file, 0, &UNFINISHED)
+        if let Slot::Good { generation, body } = twin::read(&*file, 0, &slot::UNFINISHED)
             && let Some(registry) = slot::parse(&body)
             && newest.as_ref().is_none_or(|(other, _)| *other < generation)
         {
@@ -177,7 +173,7 @@ fn write_slots(storage: &dyn Storage, format: Format, body: &[u8]) -> Result<(),
         let file = storage.open(name, Open::Write).map_err(at)?;
         let capacity = file.len().map_err(at)?;
         let generation =
-            [UNFINISHED, slot::FORMAT].iter().find_map(|format| twin::read(&*file, 0, format).generation());
+            [slot::UNFINISHED, slot::FORMAT].iter().find_map(|format| twin::read(&*file, 0, format).generation());
         Ok(Area { file, at: 0, capacity, generation })
     };
     let [a, b] = FILES;

@@ -15,6 +15,7 @@ use crate::store::segment::{self, Header, SEGMENT_HEADER};
 use crate::store::storage::{Locked, Open};
 
 mod changes;
+mod live;
 mod reading;
 
 const ID: SpoolId = SpoolId(*b"0123456789abcdef");

@@ -91,11 +91,6 @@ impl Walk {
         }
     }
 
-    /// The highest number that any record told of.
-    pub(super) fn told(&self) -> Option<u64> {
-        self.told
-    }
-
     /// Opens the next segment. False: there is none.
     fn enter(&mut self) -> Result<bool, BadRecord> {
         loop {
@@ -424,7 +419,8 @@ pub(super) fn verify(
     report: &mut dyn FnMut(BadRecord) -> Result<(), BadRecord>,
 ) -> Result<(), BadRecord> {
     let head = match Slots::read(storage.as_ref()) {
-        Ok(Found::Both(registry) | Found::One(registry)) => Some(registry.head.max(1)),
+        // A head of 0 was never set, perhaps because the registry was lost before.
+        Ok(Found::Both(registry) | Found::One(registry)) if registry.head > 0 => Some(registry.head),
         _ => None,
     };
     let mut walk = Walk::new(storage, Start::Oldest);

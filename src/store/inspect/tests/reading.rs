@@ -152,8 +152,8 @@ fn reading_changes_nothing_and_needs_no_lock() {
 fn d07_each_flipped_bit_costs_one_record_and_is_reported() {
     let whole = Content::new(1).messages(1..=4).mark().messages(5..=6).seal();
     let end = *whole.places.last().unwrap();
+    let spool = Spool::new(&registry(6));
     for at in SEGMENT_HEADER as usize..end {
-        let spool = Spool::new(&registry(6));
         let mut content = whole.clone();
         content.bytes[at] ^= 0x10;
         spool.put(&content);
@@ -212,8 +212,9 @@ fn a_missing_segment_is_reported_unless_it_was_deleted_on_purpose() {
 #[test]
 fn a_half_written_record_at_the_end_is_not_there_yet() {
     let content = Content::new(1).messages(1..=3);
+    let spool = Spool::new(&registry(3));
     for cut in content.places[2]..content.bytes.len() {
-        let spool = Spool::new(&registry(3));
+        let _ = fs::remove_file(spool.path.join(segment::file_name(4)));
         let mut bytes = content.bytes[..cut].to_vec();
         bytes.resize(content.bytes.len() + 1000, 0);
         let half = Content { bytes, ..content.clone() };
@@ -234,7 +235,7 @@ fn what_the_disk_cannot_read_is_passed_over() {
     let disk = crate::store::storage::sim::SimStorage::new(1);
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     Slots::open(&storage).unwrap().0.save_both(&registry(2000)).unwrap();
-    let content = Content::new(1).messages((1..=2000).map(|n| n % 2001)).seal();
+    let content = Content::new(1).messages(1..=2000).seal();
     disk.put(&segment::file_name(1), &content.bytes);
     let (from, to) = (content.places[500] as u64, content.places[501] as u64);
     disk.bad_range(&segment::file_name(1), from + 8..to - 8);
@@ -303,7 +304,7 @@ fn reading_beside_a_writer_sees_no_damage() {
     let writer = std::thread::spawn(move || {
         for part in 0..20_u64 {
             let base = part * 100 + 1;
-            let content = Content::new(base).messages((base..base + 100).map(|n| n));
+            let content = Content::new(base).messages(base..base + 100);
             let seal_at = content.bytes.len();
             let content = content.seal();
             let name = dir.join(segment::file_name(base));
