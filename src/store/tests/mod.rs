@@ -1,5 +1,6 @@
 //! The promises of the log, on a simulated disk: helpers here, suites beside.
 
+mod delayed;
 mod straight;
 
 use std::sync::{Arc, Mutex};
