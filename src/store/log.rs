@@ -7,8 +7,8 @@
 //! gets what. Next: `writer`.
 
 pub(crate) mod books;
-pub(crate) mod dead;
 pub(crate) mod front;
+pub(crate) mod nested;
 pub(crate) mod open;
 pub(crate) mod shared;
 pub(crate) mod stats;
@@ -140,6 +140,11 @@ impl Log {
     /// Appends a message for which there was room: never `Full`. On a full disk it waits in the open batch.
     pub(crate) fn append_permitted(&self, message: &Message) -> Result<u64, Refused> {
         self.0.shared.append_permitted(message)
+    }
+
+    /// The same with optional fields, for records that the log itself makes.
+    pub(crate) fn append_extra(&self, message: &Message, extra: &Extra) -> Result<u64, Refused> {
+        self.0.shared.append_forced(message, extra)
     }
 
     /// Gives up a place in the line.
@@ -275,8 +280,8 @@ impl Log {
 
     /// Copies a record to the dead letters. The name's cursor is not saved before the copy is safe.
     /// Blocks the first time in a spool's life, to make the place for them.
-    pub(crate) fn bury(&self, record: &Taken, name: &str, tries: u32) -> Result<(), Refused> {
-        self.0.bury(record, name, tries)
+    pub(crate) fn bury(&self, record: &Taken, _name: &str, _tries: u32) -> Result<(), Refused> {
+        self.0.bury(record)
     }
 
     /// What can be observed.

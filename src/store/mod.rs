@@ -23,3 +23,6 @@ pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod storage;
 pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;

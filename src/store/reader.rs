@@ -97,6 +97,17 @@ impl Chunk {
         }
     }
 
+    /// The next record, if its number is not above `number`; else the chunk stays where it is.
+    pub(crate) fn next_upto(&mut self, number: u64) -> Option<Taken> {
+        let (at, after, missing) = (self.at, self.after, self.missing);
+        let taken = self.next()?;
+        if taken.sequence > number {
+            (self.at, self.after, self.missing) = (at, after, missing);
+            return None;
+        }
+        Some(taken)
+    }
+
     /// What is missing before a record that never comes is missing at the end.
     fn finish(&mut self) -> Option<Taken> {
         let rest = self.missing.take();

@@ -282,6 +282,13 @@ impl Front {
         }
     }
 
+    pub(super) fn check_open(&self) -> Result<(), Refused> {
+        match self.check_gate() {
+            Err(NoRoom::Refused(why)) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether something may be appended, whatever its size.
     #[inline]
     pub(super) fn check_room(&self) -> Result<(), NoRoom> {

@@ -128,7 +128,12 @@ impl Opening {
         let segment_size = self.segment_size();
         let gap = settle(&*self.storage, &mut recovered, &judged, clock.now(), segment_size).map_err(failed)?;
         let (fresh, unclean) = (judged.fresh, judged.unclean);
-        let log = self.start(slots, &mut recovered, judged, clock).map_err(failed)?;
+        let shared = self.share(slots, &mut recovered, judged, clock).map_err(failed)?;
+        if !self.nested {
+            shared.open_nested()?;
+        }
+        let thread = if self.threaded { Some(thread::start(&shared).map_err(failed)?) } else { None };
+        let log = Log(Arc::new(Handle { shared, thread: Mutex::new(thread) }));
         let shared = &log.0.shared;
         Counters::add(&shared.counters.gaps, u64::from(gap));
         report(shared, &recovered);
@@ -144,7 +149,13 @@ impl Opening {
         self.options.segment_size().min(self.options.max_bytes / 2).max(LEAST_SEGMENT)
     }
 
-    fn start(&mut self, slots: Slots, recovered: &mut Recovered, judged: Judged, clock: SpoolClock) -> io::Result<Log> {
+    fn share(
+        &mut self,
+        slots: Slots,
+        recovered: &mut Recovered,
+        judged: Judged,
+        clock: SpoolClock,
+    ) -> io::Result<Arc<Shared>> {
         let segment_size = self.segment_size();
         let segments = std::mem::take(&mut recovered.segments);
         let Some(active) = segments.last() else { return Err(io::ErrorKind::NotFound.into()) };
@@ -158,6 +169,7 @@ impl Opening {
         for filter in registry.names.values().flat_map(|name| &name.filters) {
             front.interest.add(&filter.0);
         }
+        front.nudged = true;
         let mut books = Books::new(segments, registry);
         books.names_lost = judged.lost;
         books.release = true;
@@ -181,8 +193,7 @@ impl Opening {
             shared.witness.event(Event::NamesLost);
         }
         shared.first_plan();
-        let thread = if self.threaded { Some(thread::start(&shared)?) } else { None };
-        Ok(Log(Arc::new(Handle { shared, thread: Mutex::new(thread) })))
+        Ok(shared)
     }
 }
 

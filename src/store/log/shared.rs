@@ -25,7 +25,7 @@ use crate::options::spool::{SpoolOptions, WhenFull};
 use crate::store::clock::Clock;
 use crate::store::delay::Delay;
 use crate::store::interest::Interest;
-use crate::store::log::dead::Dead;
+use crate::store::log::Log;
 use crate::store::names::{NameKind, NameRecord, Registry, Slots};
 use crate::store::reader::{Chunk, DiskRead, Fetch};
 use crate::store::record::Extra;
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// The directory's lock, until the end.
     pub(super) lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
     pub(crate) delay: OnceLock<Delay>,
-    pub(crate) dead: OnceLock<Dead>,
+    pub(crate) dead: OnceLock<Log>,
     /// One at a time makes the places above.
     pub(super) making: Mutex<()>,
     visible: AtomicU64,
@@ -292,9 +292,13 @@ impl Shared {
     }
 
     pub(super) fn append_permitted(&self, message: &Message) -> Result<u64, Refused> {
+        self.append_forced(message, &Extra::default())
+    }
+
+    pub(super) fn append_forced(&self, message: &Message, extra: &Extra) -> Result<u64, Refused> {
         let mut front = locked(&self.front);
         front.forced = true;
-        let appended = front.append(message, &Extra::default());
+        let appended = front.append(message, extra);
         front.forced = false;
         self.appended(front, appended)
     }
@@ -602,8 +606,9 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
+impl Handle {
+    /// Writes what is open and ends, without closing.
+    pub(super) fn abandon(&self) {
         let mut front = locked(&self.shared.front);
         if matches!(front.gate, Gate::Open) {
             front.gate = Gate::Abandoned;
@@ -615,7 +620,14 @@ impl Drop for Handle {
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
             let _ = thread.join();
         }
+        self.shared.abandon_nested();
         drop(self.shared.unlock());
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

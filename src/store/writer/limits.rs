@@ -24,10 +24,11 @@ pub(super) fn micros(duration: Duration) -> i64 {
 impl Writer {
     /// Lets go what everybody has read. True if something went.
     pub(super) fn release(&mut self, shared: &Arc<Shared>) -> Result<bool, Stop> {
-        let mut books = locked(&shared.books);
-        if !std::mem::take(&mut books.release) {
+        if !std::mem::take(&mut locked(&shared.books).release) {
             return Ok(false);
         }
+        shared.unpin();
+        let books = locked(&shared.books);
         let kept = books.registry.head.saturating_sub(1);
         let floor = if shared.options.append_all { kept } else { books.floor().max(kept) };
         // With a limit of messages even the newest segment may stand in the way.
