@@ -23,7 +23,7 @@ use crate::engine::durable::Durability;
 use crate::engine::events::Monitor;
 use crate::engine::inproc::{self, Namespace};
 use crate::engine::pattern::Pattern;
-use crate::engine::shared::{Entry, Life, Shared, Via};
+use crate::engine::shared::{Life, Shared, Via};
 use crate::error::{BindError, ConnectError, DetachError, OptionError, WaitError};
 use crate::event::{DropReason, Event, Reason};
 use crate::message::Frame;
@@ -159,8 +159,16 @@ impl Socket {
 
     /// Waits until so many connected peers have a subscription.
     pub(crate) async fn wait_for_subscribed(&self, count: usize) -> Result<(), WaitError> {
-        let subscribed = |entry: &&Entry| entry.connected && entry.subscriptions > 0;
-        self.wait_until(|shared| shared.table().values().filter(subscribed).count() >= count).await
+        let subscribed = |shared: &Shared| {
+            let spool = shared.durability.spool();
+            let table = shared.table();
+            let ready = table.iter().filter(|(key, entry)| {
+                let settled = || spool.is_none_or(|spool| spool.is_settled(**key));
+                entry.connected && entry.subscriptions > 0 && settled()
+            });
+            ready.count()
+        };
+        self.wait_until(|shared| subscribed(shared) >= count).await
     }
 
     /// The socket's type.

@@ -89,3 +89,54 @@ async fn wait_for_name(publisher: &Pub, name: &str) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn d03_workers_share_what_a_push_keeps() {
+    let dir = Dir::new();
+    let push = pusher(&dir.spool()).bind(place("tcp")).await.expect("bind");
+    for n in 0..100 {
+        drop(push.enqueue(n.to_string()).await.expect("room"));
+    }
+    soon(push.flush()).await.expect("accepted");
+    let worker = |name: &str| {
+        let pull = Pull::builder().durable(name).recv_hwm(4).ack(Ack::Manual).reconnect(QUICK, QUICK);
+        pull.connect(push.local_endpoint()).expect("connect")
+    };
+    let (mut one, mut two) = (worker("one"), worker("two"));
+    let mut got = Vec::new();
+    while got.len() < 100 {
+        tokio::select! {
+            delivery = one.recv_delivery() => {
+                let delivery = delivery.expect("open");
+                got.push(text(delivery.message()));
+                delivery.ack();
+            }
+            delivery = two.recv_delivery() => {
+                let delivery = delivery.expect("open");
+                got.push(text(delivery.message()));
+                delivery.ack();
+            }
+            () = tokio::time::sleep(DEADLINE) => panic!("{} of 100: {:#?}", got.len(), push.spool().expect("a spool").names()),
+        }
+    }
+    got.sort_by_key(|text| text.parse::<usize>().expect("a number"));
+    assert_eq!(got, numbers(0..100));
+    until(|| push.spool().expect("a spool").names()[0].in_flight == 0).await;
+    let report = soon(push.close()).await;
+    assert_eq!(report.kept, 0);
+}
+
+#[tokio::test]
+async fn d01_what_was_accepted_is_there_after_a_restart() {
+    let dir = Dir::new();
+    let endpoint = later("tcp").await;
+    let first = publisher(&dir.spool()).declare("billing", [""]).build().expect("a spool");
+    bind_again(&first, &endpoint).await;
+    first.send_all((0..1000).map(|n| n.to_string())).await.expect("accepted");
+    soon(first.close()).await;
+    let second = publisher(&dir.spool()).build().expect("a spool");
+    bind_again(&second, &endpoint).await;
+    second.send("1000").await.expect("accepted");
+    let mut sub = subscriber("billing").connect(&endpoint).expect("connect");
+    assert_eq!(take(&mut sub, 1001).await, numbers(0..1001));
+}
