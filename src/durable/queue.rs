@@ -64,6 +64,7 @@ const MAX_WINDOW: u32 = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
+    lead: usize,
     kind: Kind,
     progress: Progress,
     /// Everything up to here was looked at; the cursor may be beyond.
@@ -152,6 +153,7 @@ impl Queue {
     pub(crate) fn new(kind: Kind, cursor: u64, done: Ranges, max_tries: u32) -> Queue {
         let progress = Progress::new(cursor, done);
         Queue {
+            lead: 0,
             kind,
             position: progress.cursor(),
             progress,
@@ -202,6 +204,12 @@ impl Queue {
         }
     }
 
+    /// How many records a worker may be ahead of the one with the fewest: 0 is strictly in turn. With much to hand out,
+    /// two workers would else wait for each other at every record.
+    pub(crate) fn set_lead(&mut self, records: usize) {
+        self.lead = records;
+    }
+
     /// Whether the holder takes part when the turn of an outbox is decided: false while its connection takes no bytes.
     pub(crate) fn set_ready(&mut self, key: HolderKey, ready: bool) {
         if let Some(holder) = self.holder_mut(key) {
@@ -248,7 +256,10 @@ impl Queue {
     fn is_anothers_turn(&self, holder: &Holder) -> bool {
         let count = holder.flight.len();
         self.kind == Kind::Outbox
-            && self.holders.iter().any(|other| other.ready && other.flight.len() < count && !other.is_full())
+            && self
+                .holders
+                .iter()
+                .any(|other| other.ready && other.flight.len() + self.lead < count && !other.is_full())
     }
 
     /// Whether a record that was never sent may go to this holder.

@@ -7,7 +7,6 @@ pub(crate) mod holder;
 mod records;
 pub(crate) mod spool;
 mod spooler;
-mod stubs;
 
 use std::sync::Arc;
 use std::task::Context;

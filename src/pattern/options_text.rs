@@ -4,19 +4,28 @@ use std::time::Duration;
 
 use super::builder::{Buildable, Builder};
 use crate::error::OptionError;
+use crate::options::spool::{Ack, Sync, WhenFull};
 use crate::options::{FlushPolicy, Keepalive, OnFull, SocketType};
 
 /// What can be set by name, as an error lists it.
 const NAMES: &[&str] = &[
+    "ack",
+    "allow_network_fs",
+    "append_all",
     "backlog",
+    "batch_delay",
     "conflate",
     "connect_timeout",
     "correlate",
+    "cursor_file",
+    "durable",
     "flush_policy",
+    "from_oldest",
     "handover",
     "handshake_timeout",
     "heartbeat",
     "heartbeat_ttl",
+    "holder_expiry",
     "hwm",
     "identity",
     "invert_matching",
@@ -28,20 +37,29 @@ const NAMES: &[&str] = &[
     "mandatory",
     "max_command",
     "max_connections",
+    "max_delayed",
     "max_envelope",
     "max_frame",
     "max_frames_per_message",
     "max_handshake_bytes",
-    "max_memory",
+    "max_lag_age",
+    "max_lag_bytes",
     "max_meaningless_frames",
+    "max_memory",
     "max_message",
     "max_metadata",
+    "max_names",
     "max_pending_handshakes",
     "max_properties",
+    "max_record",
     "max_subscription_bytes",
     "max_subscriptions",
     "max_topic",
+    "max_tries",
+    "min_free_disk",
+    "name_expiry",
     "on_full",
+    "plain_pull",
     "probe",
     "queue_before_connect",
     "reconnect",
@@ -51,13 +69,24 @@ const NAMES: &[&str] = &[
     "recv_hwm_bytes",
     "recv_timeout",
     "relaxed",
+    "require_auth",
+    "require_durable",
+    "segment_bytes",
     "send_buffer",
     "send_hwm",
     "send_hwm_bytes",
     "send_timeout",
+    "spool",
+    "spool_max_age",
+    "spool_max_bytes",
+    "spool_max_messages",
+    "stall_after",
+    "sync",
+    "take_over",
     "tos",
     "verbose",
     "verboser",
+    "when_full",
     "zmtp2",
 ];
 
@@ -115,9 +144,109 @@ pub(super) fn set<S: Buildable>(builder: Builder<S>, name: &str, value: &str) ->
         "send_timeout" => builder.send_timeout(value.duration_or_inf()?),
         "tos" => builder.tos(value.number()?),
         "zmtp2" => builder.zmtp2(value.flag()?),
+        name if SPOOL.contains(&name) => return set_spool(builder, value),
+        name if HOLDER.contains(&name) => return set_holder(builder, value),
         _ => return set_flag(builder, value),
     })
 }
+
+/// Options of PUB and PUSH with a spool.
+const SPOOL: [&str; 21] = [
+    "spool",
+    "sync",
+    "when_full",
+    "spool_max_bytes",
+    "segment_bytes",
+    "spool_max_age",
+    "spool_max_messages",
+    "min_free_disk",
+    "max_record",
+    "max_lag_bytes",
+    "max_lag_age",
+    "max_names",
+    "name_expiry",
+    "batch_delay",
+    "append_all",
+    "allow_network_fs",
+    "require_auth",
+    "max_tries",
+    "stall_after",
+    "max_delayed",
+    "plain_pull",
+];
+
+/// Options of SUB and PULL with a durable name.
+const HOLDER: [&str; 7] =
+    ["durable", "ack", "from_oldest", "take_over", "require_durable", "cursor_file", "holder_expiry"];
+
+fn only_for<S: Buildable>(name: &str, types: &[SocketType]) -> Result<(), OptionError> {
+    if types.contains(&S::TYPE) {
+        return Ok(());
+    }
+    let types: Vec<&str> = types.iter().map(|kind| kind.name()).collect();
+    Err(OptionError::new(name, format!("not for {}; only for {}", S::TYPE, types.join(", "))))
+}
+
+fn set_spool<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
+    let types: &[SocketType] =
+        if value.name == "plain_pull" { &[SocketType::Push] } else { &[SocketType::Pub, SocketType::Push] };
+    only_for::<S>(value.name, types)?;
+    let spool = builder.spool_mut();
+    match value.name {
+        "spool" => spool.dir = value.text.into(),
+        "sync" => {
+            spool.sync = match value.text {
+                "batch" => Sync::Batch,
+                "never" => Sync::Never,
+                _ => Sync::Every(value.duration()?),
+            }
+        }
+        "when_full" => spool.when_full = value.choice(&WHEN_FULL)?,
+        "spool_max_bytes" => spool.max_bytes = value.size()? as u64,
+        "segment_bytes" => spool.segment_bytes = Some(value.size()? as u64),
+        "spool_max_age" => spool.max_age = value.duration_or_inf()?,
+        "spool_max_messages" => spool.max_messages = value.number()?,
+        "min_free_disk" => spool.min_free_disk = Some(value.size()? as u64),
+        "max_record" => spool.max_record = value.size()? as u64,
+        "max_lag_bytes" => spool.max_lag_bytes = value.size()? as u64,
+        "max_lag_age" => spool.max_lag_age = value.duration_or_inf()?,
+        "max_names" => spool.max_names = value.number()?,
+        "name_expiry" => spool.name_expiry = value.duration()?,
+        "batch_delay" => spool.batch_delay = value.duration()?,
+        "append_all" => spool.append_all = value.flag()?,
+        "allow_network_fs" => spool.allow_network_fs = value.flag()?,
+        "require_auth" => spool.require_auth = value.flag()?,
+        "max_tries" => spool.max_tries = value.number()?,
+        "stall_after" => spool.stall_after = value.duration()?,
+        "max_delayed" => spool.max_delayed = value.number()?,
+        _ => spool.plain_pull = value.flag()?,
+    }
+    Ok(builder)
+}
+
+fn set_holder<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
+    only_for::<S>(value.name, &[SocketType::Sub, SocketType::Pull])?;
+    let holder = builder.holder_mut();
+    match value.name {
+        "durable" => holder.name = value.text.to_owned(),
+        "ack" => holder.ack = value.choice(&ACK)?,
+        "from_oldest" => holder.from_oldest = value.flag()?,
+        "take_over" => holder.take_over = value.flag()?,
+        "require_durable" => holder.require_durable = value.flag()?,
+        "cursor_file" => holder.cursor_file = Some(value.text.into()),
+        _ => holder.name_expiry = Some(value.duration()?),
+    }
+    Ok(builder)
+}
+
+const WHEN_FULL: [(&str, WhenFull); 4] = [
+    ("block", WhenFull::Block),
+    ("reject", WhenFull::Reject),
+    ("drop-oldest", WhenFull::DropOldest),
+    ("drop-name", WhenFull::DropName),
+];
+
+const ACK: [(&str, Ack); 3] = [("next", Ack::OnNext), ("manual", Ack::Manual), ("receive", Ack::OnReceive)];
 
 /// The switches of single types.
 fn set_flag<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
@@ -135,10 +264,7 @@ fn set_flag<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<B
         "invert_matching" => (&[Pub, XPub, Sub], &mut options.invert_matching),
         name => return Err(OptionError::new(name, format!("unknown; there are {}", NAMES.join(", ")))),
     };
-    if !types.contains(&S::TYPE) {
-        let types: Vec<&str> = types.iter().map(|kind| kind.name()).collect();
-        return Err(OptionError::new(value.name, format!("not for {}; only for {}", S::TYPE, types.join(", "))));
-    }
+    only_for::<S>(value.name, types)?;
     *flag = value.flag()?;
     Ok(builder)
 }

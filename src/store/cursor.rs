@@ -4,6 +4,16 @@
 //! copies (`names::twin`). The body of a copy is: number of spools u32, then per spool its id (16), the number up to
 //! which everything is done (u64), and the done ranges above it as in a registry. Absent: when to save; that is the
 //! holder's business. Next: `names::twin`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::fmt;
 use std::fs::{self, OpenOptions, TryLockError};

@@ -132,10 +132,14 @@ impl Log {
         self.0.shared.poll_append(cx, ticket, message, extra)
     }
 
-    /// Waits for room without taking it: ready when an append would be taken now. The place in line is kept until
-    /// the append, or [`Log::abandon`].
+    /// Waits in line for room without taking it: when it is ready [`Log::append_permitted`] may follow.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), Refused>> {
         self.0.shared.poll_room(cx, ticket)
+    }
+
+    /// Appends a message for which there was room: never `Full`. On a full disk it waits in the open batch.
+    pub(crate) fn append_permitted(&self, message: &Message) -> Result<u64, Refused> {
+        self.0.shared.append_permitted(message)
     }
 
     /// Gives up a place in the line.
@@ -185,6 +189,21 @@ impl Log {
     /// To be woken when more becomes visible.
     pub(crate) fn watch(&self) -> Watch {
         Watch::new(Arc::clone(&self.0.shared))
+    }
+
+    /// The first number that readers find in memory.
+    pub(crate) fn oldest_in_memory(&self) -> u64 {
+        self.0.shared.oldest_in_memory()
+    }
+
+    /// Bytes of the log behind this position, about.
+    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
+        self.0.shared.lag_bytes(after)
+    }
+
+    /// Now, by the spool's clock: microseconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.0.shared.now()
     }
 
     /// What comes after `after`.

@@ -4,6 +4,16 @@
 //! way of writing two copies so that one is always good, `slot` the bytes of one copy. It may use `storage`
 //! and nothing else of the store. Absent: when to save, who may have a name, what a cursor means for a segment: `log`
 //! decides that. Next: `slot`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub(crate) mod slot;
 pub(crate) mod twin;
@@ -18,6 +28,7 @@ use std::sync::Arc;
 
 use crate::error::OpenError;
 use crate::message::SpoolId;
+use crate::store::clock::{Clock, SystemClock};
 use crate::store::storage::{File, Open, Storage};
 use twin::{Area, Slot, Twin};
 
@@ -27,12 +38,15 @@ pub(crate) const FILES: [&str; 2] = ["names.a", "names.b"];
 pub(crate) const SLOT_BYTES: u64 = 256 << 10;
 /// Done ranges kept for a name; those beyond are delivered once more.
 pub(crate) const MOST_RANGES: usize = 4096;
+/// How many numbers are reserved at once.
+pub(crate) const STEP: u64 = 1 << 20;
 /// How often a reader without the lock looks again, when the owner wrote both slots meanwhile.
 const LOOKS: usize = 8;
 
-/// What a name is for.
+/// What a durable name is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum NameKind {
+#[non_exhaustive]
+pub enum NameKind {
     /// A subscription: its filters choose.
     #[default]
     Topic,
@@ -104,6 +118,33 @@ pub(crate) enum Found {
     Fresh,
     /// There was one, or there are segments; nothing readable is left.
     Lost,
+}
+
+impl Found {
+    /// The registry, to be saved again as it is. If a slot was unreadable, what it may have reserved is left out.
+    pub(crate) fn into_registry(self) -> Option<Registry> {
+        match self {
+            Found::Both(registry) => Some(registry),
+            Found::One(registry) => {
+                let reserved_until = registry.reserved_until.saturating_add(STEP);
+                Some(Registry { reserved_until, clean: false, ..registry })
+            }
+            Found::Fresh | Found::Lost => None,
+        }
+    }
+}
+
+/// A new spool's id. From the hash keys that the system gives this process at random, and the time.
+pub(crate) fn random_id() -> SpoolId {
+    use std::hash::{BuildHasher, RandomState};
+
+    let (now, process) = (SystemClock.wall(), std::process::id());
+    let half = |which: u8| RandomState::new().hash_one((which, now, process)).to_le_bytes();
+    let mut id = [0; 16];
+    for (place, byte) in id.iter_mut().zip([half(0), half(1)].into_iter().flatten()) {
+        *place = byte;
+    }
+    SpoolId::from_bytes(id)
 }
 
 /// The two files, open for writing. Only one may be at work in a directory: open it under the lock.
@@ -199,6 +240,8 @@ fn look(storage: &dyn Storage, name: &str, how: Open) -> Result<Looked, OpenErro
             None => Slot::Bad,
         },
         Slot::Unknown { found } => {
+            let is_unfinished = found == slot::UNFINISHED.to_string();
+            let found = if is_unfinished { "(change of id interrupted: run it again)".to_owned() } else { found };
             return Err(OpenError::UnknownFormat { path: path(), found, known: slot::FORMAT.to_string() });
         }
         Slot::Bad => Slot::Bad,

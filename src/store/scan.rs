@@ -10,8 +10,8 @@
 //! (in steps of 8) and takes the numbers between for missing; none means that the rest of the segment is missing. A
 //! copy of the bytes goes to `damaged/SEGMENT-OFFSET`. If nothing in the segment proved the damage, a sync mark (or
 //! the seal that was missing) behind it says so from then on, with the last missing number as its sequence. A file
-//! that is no segment of ours any more (header gone, another spool's) is renamed to `SEGMENT.damaged`. Each open that
-//! looks through a segment finds and reports its damage again; readers find it whenever they come by, a whole missing
+//! that is no segment of ours any more (header gone, another spool's) is moved to `damaged/`. Each open that looks
+//! through a segment finds and reports its damage again; readers find it whenever they come by, a whole missing
 //! file by a segment's `last` that is not the next one's base less one.
 //!
 //! Every step is one that an interrupted recovery may have done already or not. Length fields only ever ask for bytes
@@ -208,7 +208,7 @@ fn set_strangers_aside(
             (None, None) => found.base.max(proof.proven),
         };
         let bytes = found.file.len().unwrap_or(0);
-        aside::rename(storage, &found.name)
+        aside::take_out(storage, &found.name)
             .map_err(|source| OpenError::Path { path: storage.path().join(&found.name), source })?;
         recovered.damage.push(Damage { segment: found.name, offset: 0, bytes, from: found.base, to });
     }

@@ -136,7 +136,10 @@ impl Ledger for SpoolLedger {
     fn retry(&self, sequence: u64, delay: Duration) {
         let mut state = lock(&self.state);
         let LedgerState { memory, live } = &mut *state;
-        let Some(live) = live else { return memory.release(sequence) };
+        let Some(live) = live else {
+            memory.release(sequence);
+            return;
+        };
         if live.session.reject(memory, sequence) {
             let delay_ms = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
             live.send(&Durable::Nack(Nack { sequence, delay_ms, reason: 0, text: String::new() }));

@@ -534,6 +534,9 @@ impl Spool {
             }
         }
         let tries = state.queue.send(holder, record.sequence, record.body.len());
+        if tries == 0 {
+            return; // Done meanwhile.
+        }
         state.counts.sent += 1;
         state.counts.redelivered += u64::from(tries > 1);
         push(tries);

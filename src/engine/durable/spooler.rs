@@ -526,7 +526,7 @@ impl Spooler {
                     // It resumes, and is told.
                     return Err(Reason::Local);
                 }
-                let unwanted = !self.spool.is_outbox() && !state.filter.matches(&record.topic, record.sequence);
+                let unwanted = !self.spool.is_outbox() && !state.filter.matches(record.topic(), record.sequence);
                 if unwanted {
                     state.queue.skip(record.sequence);
                     if state.queue.total_in_flight() == 0 {
@@ -624,7 +624,7 @@ impl Spooler {
                 Poll::Ready(Ok(Found::Record)) => {
                     let Some(record) = self.records.hand() else { break };
                     position = record.sequence;
-                    if self.topics.matches(&record.topic, record.sequence) && !self.spool.is_expired(record) {
+                    if self.topics.matches(record.topic(), record.sequence) && !self.spool.is_expired(record) {
                         lot.push_body(&record.body);
                         count += 1;
                     }
@@ -653,7 +653,7 @@ impl Spooler {
                 Poll::Ready(Ok(Found::Record)) => {
                     let Some(record) = records.hand() else { return count };
                     at = record.sequence;
-                    count += u64::from(self.topics.matches(&record.topic, at));
+                    count += u64::from(self.topics.matches(record.topic(), at));
                 }
                 Poll::Ready(Ok(Found::Nothing(end))) if end > at => at = end,
                 _ => return count,

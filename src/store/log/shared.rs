@@ -1,108 +1,623 @@
-#![allow(unused)]
-use super::{LogStats, Refused, Ticket, Turn, Unaccepted};
-use crate::message::{Message, SpoolId};
-use crate::store::interest::Interest;
-use crate::store::names::Registry;
-use crate::store::reader::{Fetch, Taken};
-use crate::store::record::Extra;
+//! What the handles, the writer and the readers of one log share: [`Shared`]; and the [`Handle`] that ends it.
+//!
+//! Locks, in the order in which they may be taken: writer, slots, front, books, ring, waits. Only the first two are
+//! held during IO. Next: `front`, `waits`, `books`.
+
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::books::Books;
+use super::front::{Front, Gate, NoRoom, Plan, Ticket};
+use super::stats::Counters;
+use super::waits::Waits;
+use super::{Refused, Turn, Witness};
+use crate::event::Event;
+use crate::message::{Message, SpoolId};
+use crate::options::spool::{SpoolOptions, WhenFull};
+use crate::store::clock::Clock;
+use crate::store::delay::Delay;
+use crate::store::interest::Interest;
+use crate::store::log::dead::Dead;
+use crate::store::names::{NameKind, NameRecord, Registry, Slots};
+use crate::store::reader::{Chunk, DiskRead, Fetch};
+use crate::store::record::Extra;
+use crate::store::ring::{Hit, Ring};
+use crate::store::storage::Storage;
+use crate::store::writer::Writer;
+
+/// The lock, whatever became of another thread that held it.
+pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Everything but the handle.
 pub(crate) struct Shared {
     pub(crate) id: SpoolId,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: SpoolOptions,
+    pub(crate) segment_size: u64,
+    pub(crate) witness: Arc<dyn Witness>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) threaded: bool,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) slots: Mutex<Slots>,
+    pub(crate) front: Mutex<Front>,
+    /// The writer sleeps here, with `front`.
+    pub(crate) wake: Condvar,
+    pub(crate) books: Mutex<Books>,
+    pub(crate) ring: Mutex<Ring>,
+    pub(super) waits: Mutex<Waits>,
+    pub(crate) counters: Counters,
+    /// The directory's lock, until the end.
+    pub(super) lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+    pub(crate) delay: OnceLock<Delay>,
+    pub(crate) dead: OnceLock<Dead>,
+    /// One at a time makes the places above.
+    pub(super) making: Mutex<()>,
+    visible: AtomicU64,
+    newest: AtomicU64,
+    pub(crate) durable: AtomicU64,
 }
-pub(crate) struct Handle {
-    pub(crate) shared: Arc<Shared>,
+
+/// The parts of [`Shared`] that opening makes.
+pub(super) struct Parts {
+    pub(super) id: SpoolId,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) options: SpoolOptions,
+    pub(super) segment_size: u64,
+    pub(super) witness: Arc<dyn Witness>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) threaded: bool,
+    pub(super) writer: Writer,
+    pub(super) slots: Slots,
+    pub(super) front: Front,
+    pub(super) books: Books,
+    pub(super) ring: Ring,
+    pub(super) lock: Option<Box<dyn Any + Send + Sync>>,
 }
+
 impl Shared {
-    pub(crate) fn try_append(&self, message: &Message, extra: &Extra) -> Result<u64, Refused> {
-        unimplemented!()
+    pub(super) fn new(parts: Parts) -> Shared {
+        let newest = parts.front.newest();
+        Shared {
+            id: parts.id,
+            storage: parts.storage,
+            options: parts.options,
+            segment_size: parts.segment_size,
+            witness: parts.witness,
+            clock: parts.clock,
+            threaded: parts.threaded,
+            writer: Mutex::new(parts.writer),
+            slots: Mutex::new(parts.slots),
+            front: Mutex::new(parts.front),
+            wake: Condvar::new(),
+            books: Mutex::new(parts.books),
+            ring: Mutex::new(parts.ring),
+            waits: Mutex::default(),
+            counters: Counters::default(),
+            lock: Mutex::new(parts.lock),
+            delay: OnceLock::new(),
+            dead: OnceLock::new(),
+            making: Mutex::new(()),
+            visible: AtomicU64::new(newest),
+            newest: AtomicU64::new(newest),
+            durable: AtomicU64::new(newest),
+        }
     }
-    pub(crate) fn poll_append(
+
+    #[inline]
+    pub(crate) fn visible(&self) -> u64 {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn oldest(&self) -> u64 {
+        locked(&self.books).oldest()
+    }
+
+    pub(crate) fn oldest_in_memory(&self) -> u64 {
+        locked(&self.ring).oldest()
+    }
+
+    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
+        locked(&self.books).lag_bytes(after)
+    }
+
+    /// Now, by the spool's clock.
+    pub(crate) fn now(&self) -> i64 {
+        locked(&self.front).clock.now()
+    }
+
+    // Appending.
+
+    #[inline]
+    pub(super) fn try_append(&self, message: &Message, extra: &Extra) -> Result<u64, Refused> {
+        let mut front = locked(&self.front);
+        if !front.line.is_empty() {
+            front.check_gate().map_err(refusal)?;
+            return Err(Refused::Full);
+        }
+        let appended = front.append(message, extra);
+        self.appended(front, appended)
+    }
+
+    /// What every append ends with: the lock goes, the writer is woken if it sleeps.
+    #[inline]
+    fn appended(
+        &self,
+        mut front: MutexGuard<'_, Front>,
+        appended: Result<(u64, bool), NoRoom>,
+    ) -> Result<u64, Refused> {
+        let result = match appended {
+            Ok((sequence, written)) => {
+                self.newest.store(sequence, Ordering::Release);
+                if !written {
+                    self.skip(&mut front, sequence);
+                }
+                Ok(sequence)
+            }
+            Err(why) => {
+                self.count_refusal(&mut front, why);
+                Err(refusal(why))
+            }
+        };
+        self.wake_writer(front);
+        result
+    }
+
+    /// A number that nobody wanted is visible at once if nothing before it is on its way.
+    #[inline]
+    fn skip(&self, front: &mut Front, sequence: u64) {
+        if !front.in_flight && front.open_records() == 0 {
+            self.visible.store(sequence, Ordering::Release);
+        }
+        if front.wants_numbers() {
+            front.nudged = true;
+        }
+    }
+
+    fn count_refusal(&self, front: &mut Front, why: NoRoom) {
+        if why == NoRoom::Spool {
+            Counters::add(&self.counters.rejects, 1);
+            front.tell_full = true;
+            front.nudged = true;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wake_writer(&self, mut front: MutexGuard<'_, Front>) {
+        let wake = front.asleep && (front.nudged || front.open_records() > 0);
+        if wake {
+            front.asleep = false;
+        }
+        drop(front);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// There is something to do for the writer beside a batch.
+    pub(crate) fn nudge(&self) {
+        let mut front = locked(&self.front);
+        front.nudged = true;
+        self.wake_writer(front);
+    }
+
+    pub(super) fn poll_append(
         &self,
         cx: &mut Context<'_>,
         ticket: &mut Ticket,
         message: &Message,
         extra: &Extra,
     ) -> Poll<Result<u64, Refused>> {
-        unimplemented!()
+        let mut front = locked(&self.front);
+        if !front.is_turn_of(ticket) && front.check_gate().is_ok() {
+            return self.stand_in_line(front, cx, ticket, false);
+        }
+        let appended = front.append(message, extra);
+        match appended {
+            Err(NoRoom::Soon) => return self.stand_in_line(front, cx, ticket, false),
+            Err(NoRoom::Spool) if self.options.when_full != WhenFull::Reject => {
+                return self.stand_in_line(front, cx, ticket, true);
+            }
+            _ => {}
+        }
+        let next = front.leave(ticket);
+        let result = self.appended(front, appended);
+        if let Some(next) = next {
+            next.wake();
+        }
+        Poll::Ready(result)
     }
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), Refused>> {
-        unimplemented!()
+
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), Refused>> {
+        let mut front = locked(&self.front);
+        let room =
+            if front.is_turn_of(ticket) { front.check_room() } else { front.check_gate().and(Err(NoRoom::Soon)) };
+        match room {
+            Ok(()) => {
+                let next = front.leave(ticket);
+                drop(front);
+                if let Some(next) = next {
+                    next.wake();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(NoRoom::Soon) => self.stand_in_line(front, cx, ticket, false),
+            Err(NoRoom::Spool) if self.options.when_full != WhenFull::Reject => {
+                self.stand_in_line(front, cx, ticket, true)
+            }
+            Err(why) => {
+                self.count_refusal(&mut front, why);
+                let next = front.leave(ticket);
+                self.wake_writer(front);
+                if let Some(next) = next {
+                    next.wake();
+                }
+                Poll::Ready(Err(refusal(why)))
+            }
+        }
     }
-    pub(crate) fn abandon(&self, ticket: &mut Ticket) {
-        unimplemented!()
+
+    fn stand_in_line<T>(
+        &self,
+        mut front: MutexGuard<'_, Front>,
+        cx: &Context<'_>,
+        ticket: &mut Ticket,
+        full: bool,
+    ) -> Poll<T> {
+        let joined = front.wait(ticket, cx);
+        if full {
+            Counters::add(&self.counters.full_waits, u64::from(joined));
+            front.tell_full |= joined;
+            front.nudged |= joined;
+        }
+        if front.wants_numbers() {
+            front.nudged = true;
+        }
+        self.wake_writer(front);
+        Poll::Pending
     }
-    pub(crate) fn try_append_all(&self, messages: &mut VecDeque<Message>) -> Result<(usize, u64), Refused> {
-        unimplemented!()
+
+    pub(super) fn append_permitted(&self, message: &Message) -> Result<u64, Refused> {
+        let mut front = locked(&self.front);
+        front.forced = true;
+        let appended = front.append(message, &Extra::default());
+        front.forced = false;
+        self.appended(front, appended)
     }
-    pub(crate) fn poll_accepted(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<(), Unaccepted>> {
-        unimplemented!()
+
+    pub(super) fn abandon(&self, ticket: &mut Ticket) {
+        let next = locked(&self.front).leave(ticket);
+        if let Some(next) = next {
+            next.wake();
+        }
     }
-    pub(crate) fn forget_waiter(&self, sequence: u64) {
-        unimplemented!()
+
+    pub(super) fn try_append_all(&self, messages: &mut VecDeque<Message>) -> Result<(usize, u64), Refused> {
+        let mut front = locked(&self.front);
+        if !front.line.is_empty() {
+            front.check_gate().map_err(refusal)?;
+            return Err(Refused::Full);
+        }
+        let extra = Extra::default();
+        let (mut sent, mut last, mut stop) = (0, 0, None);
+        while let Some(message) = messages.front() {
+            match front.append(message, &extra) {
+                Ok((sequence, written)) => {
+                    self.newest.store(sequence, Ordering::Release);
+                    if !written {
+                        self.skip(&mut front, sequence);
+                    }
+                    last = sequence;
+                }
+                Err(why) => {
+                    self.count_refusal(&mut front, why);
+                    stop = Some(refusal(why));
+                    break;
+                }
+            }
+            sent += 1;
+            messages.pop_front();
+        }
+        self.wake_writer(front);
+        match stop {
+            Some(why) if sent == 0 => Err(why),
+            _ => Ok((sent, last)),
+        }
     }
-    pub(crate) fn poll_flushed(&self, target: u64, cx: &mut Context<'_>) -> Poll<Result<(), Unaccepted>> {
-        unimplemented!()
+
+    /// A copy of a record whose frames are wire bytes. The writer may call it.
+    pub(crate) fn append_raw(&self, extra: &Extra, frames: u16, topic: &[u8], body: &[u8]) -> Result<u64, Refused> {
+        let mut front = locked(&self.front);
+        let appended = front.append_raw(extra, frames, topic, body);
+        self.appended(front, appended)
     }
-    pub(crate) fn visible(&self) -> u64 {
-        unimplemented!()
+
+    // What the writer publishes.
+
+    /// Everything up to `last` reached the policy's level, and what nobody wanted after it, unless the `rest` of a
+    /// batch is to come. Who is to be woken.
+    pub(crate) fn publish(&self, last: u64, rest: bool, plan: Plan, spare: Option<BytesMut>) -> Vec<Waker> {
+        let mut front = locked(&self.front);
+        front.in_flight = rest;
+        front.replan(plan);
+        if spare.is_some() {
+            front.spare = spare;
+        }
+        let visible = if front.open_records() == 0 && !rest { front.newest() } else { last };
+        if visible > self.visible() {
+            self.visible.store(visible, Ordering::Release);
+        }
+        let room = if front.check_room().is_ok() { front.line.first() } else { None };
+        drop(front);
+        let mut wakers = locked(&self.waits).reached(visible);
+        wakers.extend(room);
+        wakers
     }
-    pub(crate) fn newest(&self) -> u64 {
-        unimplemented!()
+
+    /// The writer's word on what room there is. Who is to be woken, and whether a full spool is to be told of.
+    pub(crate) fn replan(&self, plan: Plan) -> (Option<Waker>, bool) {
+        let mut front = locked(&self.front);
+        front.replan(plan);
+        let tell = std::mem::take(&mut front.tell_full);
+        let first = if front.check_room().is_ok() { front.line.first() } else { None };
+        (first, tell)
     }
-    pub(crate) fn oldest(&self) -> u64 {
-        unimplemented!()
+
+    /// What room there is before the writer's first turn.
+    pub(super) fn first_plan(&self) {
+        let plan = locked(&self.writer).plan(self, &locked(&self.books));
+        locked(&self.front).replan(plan);
     }
-    pub(crate) fn fetch(&self, after: u64) -> Fetch {
-        unimplemented!()
+
+    /// The directory is free for others.
+    pub(crate) fn unlock(&self) -> Option<Box<dyn Any + Send + Sync>> {
+        locked(&self.lock).take()
     }
-    pub(crate) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
-        unimplemented!()
+
+    /// Writing is over. Numbers up to `unknown` were on their way.
+    pub(crate) fn fail(&self, error: &str, unknown: u64) {
+        let mut front = locked(&self.front);
+        let first = front.gate != Gate::Failed;
+        front.gate = Gate::Failed;
+        let mut wakers = front.line.drain();
+        drop(front);
+        wakers.extend(locked(&self.waits).fail(unknown));
+        wakers.into_iter().for_each(Waker::wake);
+        if first {
+            self.witness.event(Event::SpoolFailed { error: error.to_owned() });
+        }
     }
-    pub(crate) fn registry<R>(&self, f: impl FnOnce(&mut Registry) -> R) -> R {
-        unimplemented!()
+
+    /// Closed with something that could not be written: whoever waits for it is told.
+    pub(crate) fn give_up(&self, unknown: u64) {
+        let mut wakers = locked(&self.front).line.drain();
+        wakers.extend(locked(&self.waits).fail(unknown));
+        wakers.into_iter().for_each(Waker::wake);
     }
-    pub(crate) fn declare(&self, name: &str, prefixes: &[&[u8]]) -> bool {
-        unimplemented!()
+
+    // Reading.
+
+    pub(crate) fn fetch(self: &Arc<Self>, after: u64) -> Fetch {
+        let visible = self.visible();
+        if after >= visible {
+            return Fetch::Nothing;
+        }
+        match locked(&self.ring).after(after) {
+            Hit::Batch(written) => return Fetch::Chunk(Chunk::of_batch(written, after)),
+            Hit::Newest => return Fetch::Chunk(Chunk::empty(visible)),
+            Hit::Miss => {}
+        }
+        match locked(&self.books).find(after) {
+            Some((segment, before)) => Fetch::Disk(DiskRead::new(Arc::clone(self), segment, before, after, visible)),
+            None => Fetch::Chunk(Chunk::empty(visible)),
+        }
     }
-    pub(crate) fn drop_name(&self, name: &str) -> bool {
-        unimplemented!()
+
+    // Names.
+
+    pub(super) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
+        let mut front = locked(&self.front);
+        change(&mut front.interest);
+        front.next
     }
-    pub(crate) fn set_connected(&self, name: &str, connected: bool) {
-        unimplemented!()
+
+    pub(super) fn registry<R>(&self, f: impl FnOnce(&mut Registry) -> R) -> R {
+        let mut books = locked(&self.books);
+        let result = f(&mut books.registry);
+        let was_dirty = std::mem::replace(&mut books.dirty, true);
+        books.release = true;
+        drop(books);
+        if !was_dirty {
+            self.nudge();
+        }
+        result
     }
+
+    pub(super) fn declare(&self, name: &str, prefixes: &[&[u8]]) -> bool {
+        let now = self.clock.wall();
+        let mut front = locked(&self.front);
+        let from = front.next;
+        let mut books = locked(&self.books);
+        let start = if books.names_lost { books.oldest().saturating_sub(1) } else { front.newest() };
+        let expiry = u32::try_from(self.options.name_expiry.as_secs()).unwrap_or(u32::MAX);
+        let new = !books.registry.names.contains_key(name);
+        let record = books.registry.names.entry(name.to_owned()).or_insert_with(|| NameRecord {
+            name: name.to_owned(),
+            kind: NameKind::Topic,
+            created: now,
+            expiry_s: expiry,
+            cursor: start,
+            ..NameRecord::default()
+        });
+        let from = if new { start + 1 } else { from };
+        record.declared = true;
+        record.seen = now;
+        let old = std::mem::take(&mut record.filters);
+        for &prefix in prefixes {
+            let since = old.iter().find(|filter| filter.0 == prefix).map_or(from, |filter| filter.1);
+            if !record.filters.iter().any(|filter| filter.0 == prefix) {
+                record.filters.push((prefix.to_vec(), since));
+                front.interest.add(prefix);
+            }
+        }
+        old.iter().for_each(|filter| front.interest.remove(&filter.0));
+        books.dirty = true;
+        new
+    }
+
+    pub(super) fn drop_name(&self, name: &str) -> bool {
+        let mut front = locked(&self.front);
+        let mut books = locked(&self.books);
+        let gone = self.remove_name(&mut front, &mut books, name);
+        drop(books);
+        front.nudged |= gone;
+        self.wake_writer(front);
+        gone
+    }
+
+    /// Out of registry and interest.
+    pub(crate) fn remove_name(&self, front: &mut Front, books: &mut Books, name: &str) -> bool {
+        let Some(gone) = books.registry.names.remove(name) else { return false };
+        gone.filters.iter().for_each(|filter| front.interest.remove(&filter.0));
+        books.connected.remove(name);
+        (books.dirty, books.release) = (true, true);
+        true
+    }
+
+    pub(super) fn set_connected(&self, name: &str, connected: bool) {
+        let now = self.clock.wall();
+        let mut books = locked(&self.books);
+        if connected {
+            books.connected.insert(name.to_owned());
+        } else {
+            books.connected.remove(name);
+        }
+        let Some(record) = books.registry.names.get_mut(name) else { return };
+        record.seen = now;
+        self.mark_dirty(books);
+    }
+
+    pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
+        let mut books = locked(&self.books);
+        let first = books.segments.front().filter(|segment| segment.sealed).map(|segment| segment.last);
+        let Some(record) = books.registry.names.get_mut(name) else { return };
+        let frees = first.is_some_and(|last| record.cursor < last && cursor >= last);
+        if cursor >= record.cursor {
+            record.cursor = cursor;
+            record.done.clear();
+            record.done.extend_from_slice(done);
+        }
+        if frees {
+            books.release = true;
+            books.dirty = true;
+            drop(books);
+            return self.nudge();
+        }
+        self.mark_dirty(books);
+    }
+
+    fn mark_dirty(&self, mut books: MutexGuard<'_, Books>) {
+        let was = std::mem::replace(&mut books.dirty, true);
+        drop(books);
+        if !was {
+            self.nudge();
+        }
+    }
+
+    /// Saves the registry, synced.
     pub(crate) fn save(&self, both: bool) -> io::Result<()> {
-        unimplemented!()
+        self.save_with(both, |_| ())
     }
-    pub(crate) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
-        unimplemented!()
+
+    /// The same after a last change. Savers come one after the other, each with what is newest.
+    pub(crate) fn save_with(&self, both: bool, change: impl FnOnce(&mut Registry)) -> io::Result<()> {
+        // What a cursor passed because it was buried is safe before that cursor is.
+        let mut slots = locked(&self.slots);
+        let mut books = locked(&self.books);
+        change(&mut books.registry);
+        if !books.registry.clean {
+            books.registry.last = self.durable.load(Ordering::Acquire);
+        }
+        let registry = books.registry.clone();
+        books.dirty = false;
+        drop(books);
+        let saved = self.flush_dead().and_then(|()| {
+            Counters::add(&self.counters.saves, 1);
+            if both { slots.save_both(&registry) } else { slots.save(&registry) }
+        });
+        if saved.is_err() {
+            locked(&self.books).dirty = true;
+        }
+        saved
     }
 }
+
+fn refusal(why: NoRoom) -> Refused {
+    match why {
+        NoRoom::Soon | NoRoom::Spool => Refused::Full,
+        NoRoom::Refused(why) => why,
+    }
+}
+
+/// Ends the log when the last clone of it goes.
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
+}
+
 impl Handle {
-    pub(crate) fn turn(&self) -> Turn {
-        unimplemented!()
+    pub(super) fn turn(&self) -> Turn {
+        self.shared.turn()
     }
-    pub(crate) fn append_delayed(&self, message: &Message, due: i64) -> Result<u64, Refused> {
-        unimplemented!()
-    }
-    pub(crate) fn poll_delayed_accepted(&self, number: u64, cx: &mut Context<'_>) -> Poll<Result<(), Unaccepted>> {
-        unimplemented!()
-    }
-    pub(crate) fn forget_delayed_waiter(&self, number: u64) {
-        unimplemented!()
-    }
-    pub(crate) fn cancel_delayed(&self, number: u64) -> bool {
-        unimplemented!()
-    }
-    pub(crate) fn bury(&self, record: &Taken, name: &str, tries: u32) -> Result<(), Refused> {
-        unimplemented!()
-    }
-    pub(crate) fn stats(&self) -> LogStats {
-        unimplemented!()
-    }
-    pub(crate) fn close(&self) -> io::Result<()> {
-        unimplemented!()
+
+    pub(super) fn close(&self) -> io::Result<()> {
+        let mut front = locked(&self.shared.front);
+        if matches!(front.gate, Gate::Open) {
+            front.gate = Gate::Closed;
+        }
+        front.nudged = true;
+        let line = front.line.drain();
+        self.shared.wake_writer(front);
+        line.into_iter().for_each(Waker::wake);
+        if let Some(thread) = locked(&self.thread).take() {
+            let _ = thread.join();
+        } else if !self.shared.threaded {
+            while self.shared.turn() != Turn::Ended {}
+        }
+        self.shared.finished()
     }
 }
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut front = locked(&self.shared.front);
+        if matches!(front.gate, Gate::Open) {
+            front.gate = Gate::Abandoned;
+        }
+        front.nudged = true;
+        self.shared.wake_writer(front);
+        let thread = locked(&self.thread).take();
+        // The writer itself cannot wait for itself.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            let _ = thread.join();
+        }
+        drop(self.shared.unlock());
+    }
+}
+
+/// So long the writer waits at most before it looks around.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(3600);

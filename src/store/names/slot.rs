@@ -14,6 +14,9 @@ use super::{MOST_RANGES, NameKind, NameRecord, Registry};
 use crate::message::SpoolId;
 
 pub(crate) const FORMAT: Format = Format { magic: *b"SPOOLREG", major: 1, minor: 0 };
+/// The registry while the spool's id is being changed: a version that no opening knows, because segments of two ids
+/// would be taken for strangers. The body is already that of the new id.
+pub(crate) const UNFINISHED: Format = Format { major: u16::MAX, ..FORMAT };
 
 const CLEAN: u32 = 1;
 const OWNER: u8 = 1;

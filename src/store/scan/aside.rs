@@ -8,7 +8,7 @@ use crate::store::storage::{File, Open, Storage, write_all_at};
 
 /// The directory for copies of bad ranges.
 const DAMAGED: &str = "damaged";
-/// What a whole bad file's name gets at its end, so that it is a segment no more.
+/// What a whole bad file's name gets at its end where there is no room for that directory: it is a segment no more.
 const SUFFIX: &str = ".damaged";
 
 /// Copies a range to `damaged/`, synced. On a full disk there is no copy: that must not keep a spool from opening.
@@ -55,9 +55,12 @@ fn open_empty(directory: &dyn Storage, name: &str) -> io::Result<Arc<dyn File>> 
     }
 }
 
-/// Takes a whole file out of the log. It stays in its directory: that is one step, and needs no space.
-pub(super) fn rename(storage: &dyn Storage, name: &str) -> io::Result<()> {
-    storage.rename(name, &format!("{name}{SUFFIX}"))
+/// Takes a whole file out of the log, under its own name.
+pub(super) fn take_out(storage: &dyn Storage, name: &str) -> io::Result<()> {
+    match storage.rename_into(name, DAMAGED, name) {
+        Err(e) if is_full(&e) => storage.rename(name, &format!("{name}{SUFFIX}")),
+        result => result,
+    }
 }
 
 /// No space, or none for us.

@@ -302,12 +302,24 @@ fn d06_a_file_without_a_header_is_set_aside_and_reported() {
         let damage = Damage { segment: names[lost].clone(), offset: 0, bytes: bytes.len() as u64, from, to };
         assert_eq!(recovered.damage, [damage]);
         assert_eq!(recovered.segments.len(), 2);
-        assert_eq!(sim.bytes(&format!("{}.damaged", names[lost])), Some(bytes));
+        assert_eq!(sim.sub("damaged").unwrap().bytes(&names[lost]), Some(bytes));
         assert!(recovered.last >= to);
         // In the middle a reader sees it, too, and so does each later open.
         assert_eq!(read(&recovered).1.contains(&(from, to)), lost == 1);
         assert_eq!(open(&sim, Proof { proven }).damage.len(), usize::from(lost == 1));
     }
+}
+
+#[test]
+fn d06_a_bad_file_goes_without_room_for_it() {
+    let sim = SimStorage::new(1);
+    let name = segment::file_name(1);
+    sim.put(&name, b"no header");
+    sim.script_always(Call::Subdir, "", 1, Fault::Full);
+    sim.script(Call::Rename, ".seg", 1, Fault::Full);
+    assert_eq!(open(&sim, NOTHING).damage.len(), 1);
+    sim.heal();
+    assert!(!sim.names().contains(&name));
 }
 
 #[test]
@@ -329,7 +341,7 @@ fn another_spools_segment_is_set_aside() {
     assert_eq!(recovered.segments.len(), 3);
     let [damage] = &recovered.damage[..] else { panic!() };
     assert_eq!((&damage.segment, damage.from, damage.to), (&name, 30, 29));
-    assert!(sim.names().contains(&format!("{name}.damaged")));
+    assert_eq!(sim.sub("damaged").unwrap().names(), [name]);
     assert!(settled(&sim, NOTHING).damage.is_empty());
 }
 

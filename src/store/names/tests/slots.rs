@@ -4,7 +4,7 @@ use super::super::twin::{Format, seal};
 use super::*;
 use crate::store::storage::sim::{Call, Fault, SimStorage};
 
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 5;
 
 fn open(disk: &SimStorage) -> (Slots, Found) {
     try_open(disk).unwrap()

@@ -1,0 +1,93 @@
+//! Beside a log at work, and after it.
+
+use super::*;
+use crate::event::Event;
+use crate::options::spool::SpoolOptions;
+use crate::store::log::{Log, Witness};
+
+struct Nobody;
+
+impl Witness for Nobody {
+    fn event(&self, event: Event) {
+        assert!(!matches!(event, Event::Damaged { .. } | Event::NamesLost | Event::Lost { .. }), "{event:?}");
+    }
+}
+
+/// A PUSH's spool: everything is written. Segments of 4 KiB.
+fn open(spool: &Spool) -> Log {
+    let options = SpoolOptions {
+        sync: crate::options::spool::Sync::Never,
+        segment_bytes: Some(4096),
+        ..SpoolOptions::new(spool.path.clone())
+    };
+    Log::open(&options, true, Arc::new(Nobody)).unwrap()
+}
+
+/// A directory that is still to be made.
+fn nothing() -> Spool {
+    let spool = Spool::new(&registry(0));
+    fs::remove_dir_all(&spool.path).unwrap();
+    spool
+}
+
+fn send(log: &Log, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        let message = Message::from((format!("orders.{number}"), vec![b'x'; (number % 300) as usize]));
+        while log.try_append(&message, &Extra::default()).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_log_at_work_is_read_without_a_word_of_damage() {
+    let spool = nothing();
+    let log = open(&spool);
+    let writer = std::thread::spawn(move || {
+        send(&log, 1..=3000);
+        log.close().unwrap();
+    });
+    loop {
+        let is_over = writer.is_finished();
+        let files = spool.files();
+        let (numbers, bad) = walk(files.records(Position::Oldest));
+        assert_eq!(bad, []);
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<u64>>());
+        assert_eq!(files.verify_all().1, []);
+        let list = files.list().unwrap();
+        assert!(list.segments.iter().all(|segment| segment.bad.is_none()), "{list:?}");
+        if is_over {
+            assert_eq!((numbers.len(), list.newest, list.clean), (3000, 3000, true));
+            assert_eq!(list.names[0].lag_records, 3000);
+            break;
+        }
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_process_that_died_leaves_what_can_be_read_repaired_and_opened() {
+    let spool = nothing();
+    let log = open(&spool);
+    send(&log, 1..=500);
+    while log.visible() < 500 {
+        std::thread::yield_now();
+    }
+    // Not closed.
+    drop(log);
+    let list = spool.files().list().unwrap();
+    assert_eq!((list.clean, list.names.len()), (false, 1));
+    let written = spool.files().verify().unwrap().records;
+    assert_eq!(written, 500);
+    let report = repair(&spool.path).unwrap();
+    assert_eq!((report.id, report.damage, report.torn), (Some(list.id), vec![], 0));
+    let id = new_id(&spool.path).unwrap();
+    let log = open(&spool);
+    assert_eq!(log.id(), id);
+    assert!(matches!(drop_name(&spool.path, "a"), Err(OpenError::InUse { .. })));
+    send(&log, 501..=510);
+    log.close().unwrap();
+    let (numbers, bad) = walk(spool.files().records(Position::Oldest));
+    assert_eq!((numbers.len(), bad), (510, vec![]));
+    assert_eq!(spool.files().verify().unwrap().records, 510);
+}
