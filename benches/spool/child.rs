@@ -22,12 +22,8 @@ pub struct Fill {
 
 fn run(arguments: &[String]) -> String {
     let program = std::env::current_exe().expect("own path");
-    let output = Command::new(program)
-        .arg("child")
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("start a child");
+    let output =
+        Command::new(program).arg("child").args(arguments).stderr(Stdio::inherit()).output().expect("start a child");
     assert!(output.status.success(), "a child failed: {}", output.status);
     String::from_utf8(output.stdout).expect("text")
 }

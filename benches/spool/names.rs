@@ -24,8 +24,7 @@ struct Homes {
 fn homes(bench: &Bench) -> &'static Homes {
     static HOMES: OnceLock<Homes> = OnceLock::new();
     HOMES.get_or_init(|| {
-        let homes =
-            Homes { empty: bench.fresh("empty"), sleeping: bench.fresh("sleeping"), dead: bench.fresh("dead") };
+        let homes = Homes { empty: bench.fresh("empty"), sleeping: bench.fresh("sleeping"), dead: bench.fresh("dead") };
         let one = |name| child::Fill { size: SIZE, count: 1, segment: 64 << 20, name, clean: true };
         child::fill(&homes.empty, one(None));
         bench.current().block_on(async {

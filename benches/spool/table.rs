@@ -60,13 +60,7 @@ pub struct Line {
     pub raw: &'static str,
 }
 
-pub const fn line(
-    id: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    gate: Gate,
-    raw: &'static str,
-) -> Line {
+pub const fn line(id: &'static str, what: &'static str, unit: &'static str, gate: Gate, raw: &'static str) -> Line {
     Line { id, what, unit, gate, raw }
 }
 
