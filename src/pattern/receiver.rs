@@ -136,7 +136,8 @@ impl Receiver {
     #[inline]
     pub async fn recv(&mut self) -> Result<Message, RecvError> {
         if self.ack.is_some() {
-            return self.recv_held(self.socket.options().recv_timeout).await;
+            // Boxed: the future of a socket without a durable name must not grow by it.
+            return Box::pin(self.recv_held(self.socket.options().recv_timeout)).await;
         }
         let filter = &self.filter;
         if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
@@ -154,7 +155,7 @@ impl Receiver {
     /// Safe: a message is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Message, RecvError> {
         if self.ack.is_some() {
-            return self.recv_held(Some(limit)).await;
+            return Box::pin(self.recv_held(Some(limit))).await;
         }
         self.recv_from_within(Some(limit)).await.map(|(_, message)| message)
     }
@@ -187,7 +188,7 @@ impl Receiver {
         batch.clear();
         let limit = self.socket.options().recv_timeout;
         if self.ack.is_some() {
-            return self.recv_batch_held(batch, max, limit).await;
+            return Box::pin(self.recv_batch_held(batch, max, limit)).await;
         }
         while batch.is_empty() {
             let ready = within(limit, poll_fn(|cx| self.reader.poll_ready(cx))).await;

@@ -577,6 +577,11 @@ impl Spool {
         };
         wakers.into_iter().for_each(Waker::wake);
         self.log.set_connected(&name.name, !name.lock().holders.is_empty());
+        // A visit that ended in order is not to be repeated because we are killed a moment later.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let log = self.log.clone();
+            runtime.spawn_blocking(move || log.save());
+        }
     }
 
     /// A record goes to a holder, unless its time is over or it went to it too often.
