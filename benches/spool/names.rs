@@ -48,7 +48,7 @@ fn live(bench: &Bench, dir: &Path, round: usize) -> f64 {
     raw::settle(dir);
     bench.several().block_on(async {
         let publisher = publisher(dir, Sync::Never).build().expect("open a spool");
-        let endpoint = publisher.bind_to("inproc://live").await.expect("bind");
+        let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
         let name = format!("live-{round}");
         let taking = tokio::spawn(async move { take(endpoint, &name, LIVE).await });
         publisher.wait_for_subscribers(1).await.expect("open");

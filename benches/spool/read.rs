@@ -33,7 +33,7 @@ fn catch_up(bench: &Bench, line: &'static str, size: usize, count: u64) -> Vec<S
     let raw = raw::read(&dir) / record_size(size) as f64;
     let seconds = bench.several().block_on(async {
         let publisher = publisher(&dir, Sync::Never).build().expect("open a spool");
-        let endpoint = publisher.bind_to("inproc://catch-up").await.expect("bind");
+        let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
         let start = Instant::now();
         let sub = take(endpoint, "late", count).await;
         let seconds = start.elapsed().as_secs_f64();
@@ -60,7 +60,7 @@ pub fn b10(bench: &Bench) -> Vec<Sample> {
     let dir = bench.fresh("path");
     let seconds = bench.several().block_on(async {
         let push = builder(&dir, every).build().expect("open a spool");
-        let endpoint = push.bind_to("inproc://path").await.expect("bind");
+        let endpoint = push.bind_to(bench.place()).await.expect("bind");
         let mut pull = Pull::builder().durable("worker").connect(endpoint).expect("connect");
         push.wait_for_peers(1).await.expect("open");
         let sender = push.clone();
