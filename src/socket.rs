@@ -29,7 +29,7 @@ use crate::event::{DropReason, Event, Reason};
 use crate::message::Frame;
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
-use crate::queue::inbox::Inbox;
+use crate::queue::inbox::{Inbox, Tag};
 use crate::queue::outbound::Outbound;
 use crate::queue::peers::Limits;
 use crate::transport;
@@ -134,15 +134,29 @@ impl Socket {
         }
     }
 
+    pub(crate) fn hand_out(&self, tag: Tag) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.hand_out(tag);
+        }
+    }
+
+    pub(crate) fn finish_hand(&self) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.finish_hand();
+        }
+    }
+
+    pub(crate) fn release_hand(&self) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.release_hand();
+        }
+    }
+
     pub(crate) async fn end_name(&self) -> bool {
         match self.shared().durability.holder() {
             Some(holder) => holder.end_name().await,
             None => false,
         }
-    }
-
-    pub(crate) fn durability(&self) -> &Durability {
-        &self.shared().durability
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -400,6 +414,8 @@ impl Socket {
     /// # Cancel safety
     /// Safe: dropped, closing goes on in the background.
     pub async fn close(&self) -> Report {
+        self.finish_hand();
+        self.settle();
         let Some(mut report) = self.core.start_close(None) else { return Report::default() };
         let done = report.wait_for(Option::is_some).await;
         // No report comes when the runtime is gone: then nothing was sent, and what waited was counted.

@@ -48,6 +48,8 @@ pub(crate) struct Holder {
     saver: Option<Arc<Saver>>,
     /// The answer to a name given up is here.
     ended: Notify,
+    /// Handed out, and done when the next one is asked for or the socket is closed.
+    hand: Mutex<Vec<Tag>>,
 }
 
 /// What is done of one spool.
@@ -243,6 +245,7 @@ impl Holder {
             last: Mutex::default(),
             saver,
             ended: Notify::new(),
+            hand: Mutex::default(),
         });
         if let Some(saver) = &holder.saver {
             *lock(&saver.holder) = Arc::downgrade(&holder);
@@ -274,6 +277,23 @@ impl Holder {
             None if ledgers.len() == 1 => ledgers.values().next().cloned(),
             None => None,
         }
+    }
+
+    /// The application has this one now, and will say that it is done by asking for more.
+    pub(crate) fn hand_out(&self, tag: Tag) {
+        lock(&self.hand).push(tag);
+    }
+
+    /// The application asks for more, or closes: what it has is done.
+    pub(crate) fn finish_hand(&self) {
+        let tags = std::mem::take(&mut *lock(&self.hand));
+        tags.iter().for_each(|tag| tag.ledger.done(tag.sequence));
+    }
+
+    /// The receiver vanished with these in hand: nobody said that they are done.
+    pub(crate) fn release_hand(&self) {
+        let tags = std::mem::take(&mut *lock(&self.hand));
+        tags.iter().for_each(|tag| tag.ledger.release(tag.sequence));
     }
 
     /// Sends what is to be acknowledged.
