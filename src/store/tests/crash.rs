@@ -1,5 +1,6 @@
 //! A crash after every call to the disk: 40 workloads, 20 seeds each, and again while the log recovers.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -63,8 +64,9 @@ fn op(chance: &mut Chance) -> Op {
 const SEEDS: u64 = 20;
 
 fn crash_everywhere(workloads: std::ops::Range<u64>) {
-    let points = AtomicU64::new(0);
-    let again = AtomicU64::new(0);
+    let (points, again, states) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    // Seeds may leave the same disk; it is looked at once.
+    let seen = Mutex::new(HashSet::new());
     for i in workloads.clone() {
         let Workload { options, push, ops } = workload(i);
         let _named = Named(i);
@@ -75,6 +77,14 @@ fn crash_everywhere(workloads: std::ops::Range<u64>) {
             |sim| run(sim, &options, push, &ops),
             |left, ledger: &Ledger| {
                 let n = points.fetch_add(1, Ordering::Relaxed);
+                let mut seen = seen.lock().unwrap();
+                if n % SEEDS == 0 {
+                    seen.clear();
+                }
+                if !seen.insert(state_of(&left)) {
+                    return;
+                }
+                states.fetch_add(1, Ordering::Relaxed);
                 // A crash while it recovers, at a call that follows from the count; then the same must hold.
                 if n % 4 == 0 {
                     again.fetch_add(1, Ordering::Relaxed);
@@ -88,8 +98,20 @@ fn crash_everywhere(workloads: std::ops::Range<u64>) {
             },
         );
     }
-    let (points, again) = (points.into_inner(), again.into_inner());
-    println!("workloads {workloads:?}: {points} crashes, {again} of them again during recovery");
+    let (points, again, states) = (points.into_inner(), again.into_inner(), states.into_inner());
+    println!("workloads {workloads:?}: {points} crashes left {states} states; {again} crashed again during recovery");
+}
+
+/// Names and contents of all files.
+fn state_of(sim: &SimStorage) -> Vec<(String, u32)> {
+    let dirs = [("", Some(sim.clone())), ("delay/", sim.sub("delay")), ("dead/", sim.sub("dead"))];
+    let files = dirs.iter().filter_map(|(prefix, dir)| Some((prefix, dir.as_ref()?))).flat_map(|(prefix, dir)| {
+        dir.names().into_iter().map(move |name| {
+            let bytes = dir.bytes(&name).unwrap_or_default();
+            (format!("{prefix}{name}"), crc32c::crc32c(&bytes))
+        })
+    });
+    files.collect()
 }
 
 #[test]
