@@ -16,6 +16,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! With a spool, PUB and PUSH keep what they send until it was received and processed: [`durable_sockets`].
+//!
 //! What it is not: no server, no consensus, no exactly-once, no encryption yet, no runtime but tokio. Without
 //! a spool a message that the operating system took may be lost when the peer dies: ZMTP has no
 //! acknowledgement.
@@ -24,7 +26,8 @@
 //!
 //! A message goes `pattern` (who gets it) → `queue` (where it waits, as wire bytes) → `engine` (one task per
 //! connection) → `transport` (the operating system); `wire` knows every byte's place, `socket` owns the peers
-//! and the end. The reasons are in [`design`].
+//! and the end. On a durable socket it goes to `store` (the log on disk) instead of `queue`, and `durable` knows what
+//! each name still has to get. The reasons are in [`design`].
 
 #![forbid(unsafe_code)]
 
@@ -45,9 +48,20 @@ mod wire;
 #[doc = include_str!("design.md")]
 pub mod design {}
 
+#[doc = include_str!("durable_sockets.md")]
+pub mod durable_sockets {}
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// A spool's directory for tools: list, verify, read, repair.
+pub mod spool {
+    pub use crate::store::inspect::{
+        BadRecord, Listing, NameInfo, NameKind, Position, Records, RepairReport, SegmentInfo, SpoolFiles, StoredRecord,
+        Verified, drop_name, new_id, repair,
+    };
+}
 
 pub use endpoint::{Endpoint, IntoEndpoint};
 pub use engine::events::Monitor;

@@ -23,13 +23,13 @@ use crate::engine::durable::Durability;
 use crate::engine::events::Monitor;
 use crate::engine::inproc::{self, Namespace};
 use crate::engine::pattern::Pattern;
-use crate::engine::shared::{Entry, Life, Shared, Via};
+use crate::engine::shared::{Life, Shared, Via};
 use crate::error::{BindError, ConnectError, DetachError, OptionError, WaitError};
 use crate::event::{DropReason, Event, Reason};
 use crate::message::Frame;
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
-use crate::queue::inbox::Inbox;
+use crate::queue::inbox::{Inbox, Tag};
 use crate::queue::outbound::Outbound;
 use crate::queue::peers::Limits;
 use crate::transport;
@@ -134,15 +134,29 @@ impl Socket {
         }
     }
 
+    pub(crate) fn hand_out(&self, tag: Tag) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.hand_out(tag);
+        }
+    }
+
+    pub(crate) fn finish_hand(&self) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.finish_hand();
+        }
+    }
+
+    pub(crate) fn release_hand(&self) {
+        if let Some(holder) = self.shared().durability.holder() {
+            holder.release_hand();
+        }
+    }
+
     pub(crate) async fn end_name(&self) -> bool {
         match self.shared().durability.holder() {
             Some(holder) => holder.end_name().await,
             None => false,
         }
-    }
-
-    pub(crate) fn durability(&self) -> &Durability {
-        &self.shared().durability
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -159,8 +173,16 @@ impl Socket {
 
     /// Waits until so many connected peers have a subscription.
     pub(crate) async fn wait_for_subscribed(&self, count: usize) -> Result<(), WaitError> {
-        let subscribed = |entry: &&Entry| entry.connected && entry.subscriptions > 0;
-        self.wait_until(|shared| shared.table().values().filter(subscribed).count() >= count).await
+        let subscribed = |shared: &Shared| {
+            let spool = shared.durability.spool();
+            let table = shared.table();
+            let ready = table.iter().filter(|(key, entry)| {
+                let settled = || spool.is_none_or(|spool| spool.is_settled(**key));
+                entry.connected && entry.subscriptions > 0 && settled()
+            });
+            ready.count()
+        };
+        self.wait_until(|shared| subscribed(shared) >= count).await
     }
 
     /// The socket's type.
@@ -392,6 +414,8 @@ impl Socket {
     /// # Cancel safety
     /// Safe: dropped, closing goes on in the background.
     pub async fn close(&self) -> Report {
+        self.finish_hand();
+        self.settle();
         let Some(mut report) = self.core.start_close(None) else { return Report::default() };
         let done = report.wait_for(Option::is_some).await;
         // No report comes when the runtime is gone: then nothing was sent, and what waited was counted.

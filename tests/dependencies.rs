@@ -5,13 +5,19 @@ use std::process::Command;
 
 /// Every crate of others in the default build, build scripts included, with its reason.
 const CRATES: &[(&str, &str)] = &[
+    ("bitflags", "what rustix names the system's flags with"),
     ("bytes", "shared, sliceable buffers: wire bytes are queued, cut and lent without copies"),
+    ("crc32c", "the checksum of every record on disk, by hardware where there is one"),
     ("futures-core", "the Stream trait, so that receivers fit futures code"),
     ("futures-sink", "the Sink trait, so that senders fit futures code"),
     ("libc", "what tokio, mio and socket2 call the system through"),
+    ("linux-raw-sys", "what rustix calls Linux through"),
     ("mio", "tokio's readiness polling"),
     ("once_cell", "tracing-core's lazy registry of call sites"),
     ("pin-project-lite", "pinning inside tokio and tracing, without a procedural macro"),
+    ("rustc_version", "crc32c's build script"),
+    ("rustix", "space ahead of writes and free space on a disk, without unsafe code of our own"),
+    ("semver", "crc32c's build script"),
     ("socket2", "socket options that std and tokio do not offer; tokio needs it too"),
     ("tokio", "the runtime"),
     ("tracing", "one span per connection"),

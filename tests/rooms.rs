@@ -17,7 +17,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("durable", &["wire::command", "store"]),
     ("transport", &[]),
     ("transport/inproc", &["queue"]),
-    ("engine", &["wire", "queue", "durable", "transport"]),
+    // It joins the log to connections: the records from one, their fate from `durable`.
+    ("engine", &["wire", "queue", "durable", "store", "transport"]),
     ("socket", &["engine", "queue", "transport", "store::log", "store::record"]),
     // Of the engine, a pattern knows the trait that it implements (and a six-line helper of futures).
     ("pattern", &["socket", "queue", "engine::pattern", "engine::either", "engine::within"]),

@@ -6,11 +6,13 @@
 #![allow(dead_code, unreachable_pub)] // Each example is a crate that uses what it needs.
 
 mod actor;
+pub mod folder;
 pub mod screen;
 
 use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use actor::Actor;
+pub use folder::Folder;
 pub use screen::print;
 
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -93,6 +96,12 @@ impl Part {
         }
     }
 
+    /// A word that names a directory or a file.
+    pub fn path(&self, at: usize) -> Outcome<PathBuf> {
+        let missing = || format!("the role {} needs a path as word {}", self.role, at + 1);
+        Ok(self.words.get(at).ok_or_else(missing)?.into())
+    }
+
     /// The next line from the story, or from stdin; None at its end.
     pub async fn hear(&mut self) -> Option<String> {
         self.heard.get_or_insert_with(stdin_lines).recv().await
@@ -115,7 +124,9 @@ pub struct Stage {
 impl Stage {
     pub fn start(&self, role: &str, endpoints: &[&str], words: &[&str]) -> Outcome<Actor> {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let name = [&[role], &words[..words.len().min(1)]].concat().join(" ");
+        // By role and first word, unless that is a path.
+        let word = words.first().filter(|word| !word.contains(std::path::MAIN_SEPARATOR));
+        let name = word.map_or_else(|| role.to_owned(), |word| format!("{role} {word}"));
         if self.procs {
             return Actor::process(name, role, endpoints, words);
         }

@@ -14,6 +14,7 @@ import os
 import select
 import struct
 import sys
+import threading
 
 import zmq
 import zmq.auth.thread
@@ -25,6 +26,7 @@ LARGE = 128
 context = zmq.Context()
 sockets = {}
 monitors = {}
+proxies = {}
 authenticator = None
 
 
@@ -79,9 +81,37 @@ def close_socket(command):
     return {}
 
 
+def proxy(command):
+    """Runs zmq.proxy in a thread, with a context of its own: ending that is what ends the proxy."""
+    own = zmq.Context()
+    ends = []
+    for side in ("front", "back"):
+        socket = own.socket(getattr(zmq, command[side]["type"]))
+        socket.linger = 0
+        if "connect" in command[side]:
+            socket.connect(command[side]["connect"])
+        else:
+            socket.bind(command[side]["bind"])
+        ends.append(socket)
+    endpoints = [end.last_endpoint.rstrip(b"\0").decode() for end in ends]
+
+    def run():
+        try:
+            zmq.proxy(*ends)
+        except zmq.ContextTerminated:
+            for end in ends:
+                end.close()
+
+    threading.Thread(target=run, daemon=True).start()
+    proxies[command["s"]] = own
+    return {"endpoints": endpoints}
+
+
 def reset(command):
     for name in list(sockets):
         close_socket({"s": name})
+    while proxies:
+        proxies.popitem()[1].term()
     return {}
 
 
@@ -92,6 +122,47 @@ def recv(command):
     for _ in range(command.get("count", 1)):
         messages.append([to_json(frame) for frame in socket.recv_multipart()])
     return {"messages": messages}
+
+
+def property_of(frame, name):
+    try:
+        return frame.get(name)
+    except zmq.ZMQError:
+        return None
+
+
+def recv_properties(command):
+    """Receives one message; what its first frame says of the peer, None for what it does not say."""
+    frames = sockets[command["s"]].recv_multipart(copy=False)
+    return {"properties": {name: property_of(frames[0], name) for name in command["names"]}}
+
+
+def silent(command):
+    """Fails when a message comes in the time given."""
+    socket = sockets[command["s"]]
+    socket.rcvtimeo = command["timeout"]
+    try:
+        return {"error": "received %r" % [frame[:100] for frame in socket.recv_multipart()]}
+    except zmq.Again:
+        return {}
+
+
+def stream_collect(command):
+    """Receives numbered messages until nothing comes for a while; their numbers as ranges, which must ascend."""
+    socket = sockets[command["s"]]
+    socket.rcvtimeo = command["timeout"]
+    ranges = []
+    while True:
+        try:
+            number = struct.unpack(">Q", socket.recv_multipart()[-1])[0]
+        except zmq.Again:
+            return {"ranges": ranges}
+        if ranges and number <= ranges[-1][1]:
+            return {"error": "message %d arrived after %s" % (number, ranges)}
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
 
 
 def stream_send(command):
@@ -182,8 +253,12 @@ COMMANDS = {
     "set": set_options,
     "send": send,
     "recv": recv,
+    "recv_properties": recv_properties,
+    "silent": silent,
+    "proxy": proxy,
     "stream_send": stream_send,
     "stream_verify": stream_verify,
+    "stream_collect": stream_collect,
     "echo": echo,
     "events": events,
     "plain": plain,

@@ -46,6 +46,18 @@ impl fmt::Display for Meeting<'_> {
     }
 }
 
+impl Transport {
+    /// Where we bind: any free place.
+    pub fn our_place(self) -> String {
+        if self == Transport::Tcp { "tcp://127.0.0.1:*".to_owned() } else { fresh_path() }
+    }
+
+    /// Where libzmq binds: any free place.
+    pub fn their_place(self) -> &'static str {
+        if self == Transport::Tcp { "tcp://127.0.0.1:*" } else { "ipc://*" }
+    }
+}
+
 fn fresh_path() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -57,13 +69,12 @@ fn fresh_path() -> String {
 pub async fn meet(meeting: &Meeting<'_>, peer: &mut Peer, their_options: Value) -> Result<Ours, Fault> {
     let theirs = meeting.theirs.name();
     let ours = if meeting.we_bind {
-        let place = if meeting.transport == Transport::Tcp { "tcp://127.0.0.1:*".to_owned() } else { fresh_path() };
+        let place = meeting.transport.our_place();
         let ours = Ours::open(meeting.ours, At::Bind(&place), meeting.options).await?;
         peer.connect(THEIRS, theirs, &ours.endpoint()?.to_string(), their_options).await?;
         ours
     } else {
-        let place = if meeting.transport == Transport::Tcp { "tcp://127.0.0.1:*" } else { "ipc://*" };
-        let endpoint = peer.bind(THEIRS, theirs, place, their_options).await?;
+        let endpoint = peer.bind(THEIRS, theirs, meeting.transport.their_place(), their_options).await?;
         Ours::open(meeting.ours, At::Connect(&endpoint), meeting.options).await?
     };
     ours.wait_for_peer().await?;

@@ -133,6 +133,24 @@ impl Peer {
         from_json(&answer["messages"][0])
     }
 
+    /// Receives one message and tells what its first frame says of us, by property name; null for what it does not say.
+    pub async fn recv_properties(&mut self, name: &str, properties: &[&str]) -> Result<Value, Fault> {
+        let answer = self.call(json!({ "do": "recv_properties", "s": name, "names": properties })).await?;
+        Ok(answer["properties"].clone())
+    }
+
+    /// Nothing arrives for `millis` milliseconds.
+    pub async fn silent(&mut self, name: &str, millis: u64) -> Outcome {
+        self.call(json!({ "do": "silent", "s": name, "timeout": millis })).await.map(drop)
+    }
+
+    /// Runs a proxy between two sockets, each `{"type": …, "bind" or "connect": …}`; their endpoints.
+    pub async fn proxy(&mut self, name: &str, front: Value, back: Value) -> Result<[String; 2], Fault> {
+        let answer = self.call(json!({ "do": "proxy", "s": name, "front": front, "back": back })).await?;
+        let endpoint = |nth: usize| answer["endpoints"][nth].as_str().map(str::to_owned).ok_or("no endpoint");
+        Ok([endpoint(0)?, endpoint(1)?])
+    }
+
     /// Sets options one after the other.
     pub async fn set(&mut self, name: &str, options: Value) -> Outcome {
         self.call(json!({ "do": "set", "s": name, "options": options })).await.map(drop)
@@ -147,6 +165,14 @@ impl Peer {
     pub async fn stream_verify(&mut self, name: &str, count: u64) -> Result<Content, Fault> {
         let answer = self.call(json!({ "do": "stream_verify", "s": name, "count": count })).await?;
         from_json(&answer["head"])
+    }
+
+    /// Receives numbered messages until none came for `millis` milliseconds: the first and last of each run of numbers.
+    pub async fn stream_collect(&mut self, name: &str, millis: u64) -> Result<Vec<(u64, u64)>, Fault> {
+        let answer = self.call(json!({ "do": "stream_collect", "s": name, "timeout": millis })).await?;
+        let ranges = answer["ranges"].as_array().ok_or("no ranges")?;
+        let number = |value: &Value| value.as_u64().ok_or("no number");
+        Ok(ranges.iter().map(|range| Ok((number(&range[0])?, number(&range[1])?))).collect::<Result<_, &str>>()?)
     }
 
     /// The names of the socket's events up to `last`, or those of `millis` milliseconds.

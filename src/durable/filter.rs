@@ -22,21 +22,23 @@ impl Filter {
         Filter { prefixes: prefixes.into_iter().collect() }
     }
 
-    /// The set becomes `set`: prefixes that stay keep the number from which they count, new ones count from `from`.
+    /// The set becomes `set`: prefixes that stay keep the number from which they count, new ones count from `from`;
+    /// one that narrows a former prefix counts from where that did, for what it wants was kept.
     pub(crate) fn replace(&mut self, set: &[Vec<u8>], from: u64) -> Replaced {
-        let mut before = std::mem::take(&mut self.prefixes);
+        let before = std::mem::take(&mut self.prefixes);
         let mut added = Vec::new();
         for prefix in set {
-            let kept = before.remove(prefix);
             if self.prefixes.contains_key(prefix) {
                 continue;
             }
-            if kept.is_none() {
+            if !before.contains_key(prefix) {
                 added.push(prefix.clone());
             }
-            self.prefixes.insert(prefix.clone(), kept.unwrap_or(from));
+            let covered = before.iter().filter(|(former, _)| prefix.starts_with(former)).map(|(_, &from)| from);
+            self.prefixes.insert(prefix.clone(), covered.min().map_or(from, |former| former.min(from)));
         }
-        Replaced { added, removed: before.into_keys().collect() }
+        let removed = before.into_keys().filter(|former| !self.prefixes.contains_key(former)).collect();
+        Replaced { added, removed }
     }
 
     /// Whether it is new.
@@ -44,6 +46,8 @@ impl Filter {
         if self.prefixes.contains_key(prefix) {
             return false;
         }
+        let covered = self.prefixes.iter().filter(|(known, _)| prefix.starts_with(known)).map(|(_, &from)| from);
+        let from = covered.min().map_or(from, |known| known.min(from));
         self.prefixes.insert(prefix.to_vec(), from);
         true
     }

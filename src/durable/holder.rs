@@ -64,6 +64,15 @@ impl Memory {
         self.progress.finish(sequence);
     }
 
+    /// The application is done with everything in hand up to this one; without a session.
+    pub(crate) fn finish_up_to(&mut self, sequence: u64) {
+        while let Some(&first) = self.held.front()
+            && first <= sequence
+        {
+            self.finish(first);
+        }
+    }
+
     /// It was dropped without an acknowledgement: a redelivery may pass. Whether it was in hand.
     pub(crate) fn release(&mut self, sequence: u64) -> bool {
         take(&mut self.held, sequence)

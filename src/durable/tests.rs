@@ -139,8 +139,8 @@ impl World {
 
     fn append(&mut self, step: u16) {
         // Some numbers are missing in the log, some records are not wanted.
-        self.newest += 1 + u64::from(step % 7 == 0) * u64::from(step % 5);
-        self.log.insert(self.newest, !self.is_topic() || step % 3 > 0);
+        self.newest += 1 + u64::from(step.is_multiple_of(7)) * u64::from(step % 5);
+        self.log.insert(self.newest, !self.is_topic() || !step.is_multiple_of(3));
     }
 
     fn connect(&mut self, at: usize) {
@@ -357,7 +357,7 @@ impl World {
         if holder.in_hand.is_empty() {
             return;
         }
-        let index = if what % 4 == 0 { usize::from(which) % holder.in_hand.len() } else { 0 };
+        let index = if what.is_multiple_of(4) { usize::from(which) % holder.in_hand.len() } else { 0 };
         let sequence = holder.in_hand.remove(index);
         let session = self.links[at].as_mut().map(|link| (&mut link.session, &mut link.to_spooler.flying));
         match (what / 4 % 8, session) {
@@ -422,13 +422,13 @@ impl World {
             }
             17..20 => drop(self.hand_out(at)),
             20..24 => self.decide(at, which / 4, amount),
-            24 | 25 => self.holder_acks(at, amount % 2 == 0),
+            24 | 25 => self.holder_acks(at, amount.is_multiple_of(2)),
             26 => self.disconnect(at),
             27 | 28 => match &self.links[at] {
-                Some(_) if amount % 4 > 0 => {}
+                Some(_) if !amount.is_multiple_of(4) => {}
                 _ => self.connect(at),
             },
-            29 => self.crash(at, amount % 2 == 0),
+            29 => self.crash(at, amount.is_multiple_of(2)),
             30 => match amount % 8 {
                 0 => self.restart(),
                 1..4 => self.stored = (self.queue.cursor(), self.queue.done()),

@@ -500,7 +500,11 @@ impl<'a> Connection<'a> {
                 Ok(())
             }
             Command::Error(text) => Err(Reason::PeerError(text)),
-            Command::Durable(_) | Command::Unknown => Ok(()),
+            Command::Durable(command) => match &mut self.part {
+                Some(part) => part.handle(self.shared, *command),
+                None => Ok(()),
+            },
+            Command::Unknown => Ok(()),
         }
     }
 
@@ -516,11 +520,11 @@ impl<'a> Connection<'a> {
     }
 
     fn change_subscription(&mut self, topic: &[u8], subscribe: bool) -> Result<(), Reason> {
-        self.shared.subscription(self.key, topic, subscribe)?;
+        // First where it has its effect: whoever waits for subscribers may send right after.
         if let Some(part) = &mut self.part {
             part.subscription(topic, subscribe);
         }
-        Ok(())
+        self.shared.subscription(self.key, topic, subscribe)
     }
 
     fn sent(&self) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! `shared` is what the tasks of one socket have in common, `connection` the loop per peer, `dial` connects
 //! with backoff, `accept` listens, `inproc` joins two sockets of this process, `events` is the corridor of
-//! news. May use `wire`, `queue`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
+//! news. May use `wire`, `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
 //! small trait in `pattern` that patterns implement. Next: `socket`.
 
 pub(crate) mod accept;

@@ -6,7 +6,7 @@ use super::plain::Plain;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use crate::engine::pattern::Inbound;
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::socket::Socket;
 use crate::socket::durable::Built;
 

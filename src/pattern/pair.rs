@@ -6,7 +6,7 @@ use super::dealer::duplex;
 use super::plain::Exclusive;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::socket::Socket;
 use crate::socket::durable::Built;
 

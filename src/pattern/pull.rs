@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver, SharedReceiver, stream_by_deref};
 use crate::engine::pattern::Inbound;
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::socket::Socket;
 use crate::socket::durable::Built;
 

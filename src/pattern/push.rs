@@ -5,7 +5,7 @@ use std::ops::Deref;
 use super::plain::Plain;
 use super::sender::{Route, Sender};
 use crate::engine::pattern::Inbound;
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::socket::Socket;
 use crate::socket::durable::Built;
 

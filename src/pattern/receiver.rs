@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use self::held::Held;
+use super::delivery::Delivery;
 use super::subscribe::Subscriber;
 use crate::engine::within;
 use crate::error::{RecvError, TryRecvError};
 use crate::message::Message;
+use crate::options::spool::Ack;
 use crate::queue::batch::Batch;
 use crate::queue::reader::{From, Reader};
 use crate::socket::Socket;
@@ -51,7 +52,8 @@ pub struct Receiver {
     socket: Socket,
     reader: Reader,
     filter: Filter,
-    held: Held,
+    /// When a delivery counts as done; None on a socket without a durable name.
+    ack: Option<Ack>,
 }
 
 impl Deref for Receiver {
@@ -68,6 +70,15 @@ impl fmt::Debug for Receiver {
     }
 }
 
+/// One that vanishes with a message in hand has not said that it is done.
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if self.ack.is_some() {
+            self.socket.release_hand();
+        }
+    }
+}
+
 impl Receiver {
     pub(crate) fn new(socket: Socket, filter: Filter) -> Receiver {
         Receiver::with_origins(socket, filter, false)
@@ -75,8 +86,8 @@ impl Receiver {
 
     pub(crate) fn with_origins(socket: Socket, filter: Filter, origins: bool) -> Receiver {
         let reader = Reader::new(socket.inbox().clone(), origins);
-        let held = Held::new(socket.durability().holder().map(|holder| holder.options.ack));
-        Receiver { socket, reader, filter, held }
+        let ack = socket.options().holder.as_ref().map(|holder| holder.ack);
+        Receiver { socket, reader, filter, ack }
     }
 
     fn is_wanted(&self, message: &Message) -> bool {
@@ -124,8 +135,9 @@ impl Receiver {
     /// Safe: a message is taken only when this returns it.
     #[inline]
     pub async fn recv(&mut self) -> Result<Message, RecvError> {
-        if self.held.ack.is_some() {
-            return self.recv_held(self.socket.options().recv_timeout).await;
+        if self.ack.is_some() {
+            // Boxed: the future of a socket without a durable name must not grow by it.
+            return Box::pin(self.recv_held(self.socket.options().recv_timeout)).await;
         }
         let filter = &self.filter;
         if let Some(message) = self.reader.take_in_hand(|topic| filter.wants(topic)) {
@@ -142,8 +154,8 @@ impl Receiver {
     /// # Cancel safety
     /// Safe: a message is taken only when this returns it.
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Message, RecvError> {
-        if self.held.ack.is_some() {
-            return self.recv_held(Some(limit)).await;
+        if self.ack.is_some() {
+            return Box::pin(self.recv_held(Some(limit))).await;
         }
         self.recv_from_within(Some(limit)).await.map(|(_, message)| message)
     }
@@ -154,7 +166,7 @@ impl Receiver {
     /// [`TryRecvError`]: `Empty`, `Closed`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
-        if self.held.ack.is_some() {
+        if self.ack.is_some() {
             return self.try_recv_held();
         }
         let filter = &self.filter;
@@ -175,8 +187,8 @@ impl Receiver {
     pub async fn recv_batch(&mut self, batch: &mut Batch, max: usize) -> Result<usize, RecvError> {
         batch.clear();
         let limit = self.socket.options().recv_timeout;
-        if self.held.ack.is_some() {
-            return self.recv_batch_held(batch, max, limit).await;
+        if self.ack.is_some() {
+            return Box::pin(self.recv_batch_held(batch, max, limit)).await;
         }
         while batch.is_empty() {
             let ready = within(limit, poll_fn(|cx| self.reader.poll_ready(cx))).await;
@@ -202,7 +214,7 @@ impl futures_core::Stream for Receiver {
 
     /// Ends when the socket is closed and everything was read.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = match self.held.ack {
+        let next = match self.ack {
             None => self.poll_recv_from(cx).map_ok(|(_, message)| message),
             Some(_) => self.poll_held(cx),
         };
@@ -248,6 +260,18 @@ impl SharedReceiver {
     /// Safe: a message is taken only when this returns it.
     pub async fn recv(&self) -> Result<Message, RecvError> {
         self.receiver.lock().await.recv().await
+    }
+
+    /// The next delivery, as [`Receiver::recv_delivery`] gives it. For a pool, use `Ack::Manual`: under `Ack::OnNext`
+    /// one worker's message is done when another one asks for its next.
+    ///
+    /// # Errors
+    /// [`RecvError`]: `Closed`, `Timeout`.
+    ///
+    /// # Cancel safety
+    /// Safe: a message is taken only when this returns it.
+    pub async fn recv_delivery(&self) -> Result<Delivery, RecvError> {
+        self.receiver.lock().await.recv_delivery().await
     }
 }
 

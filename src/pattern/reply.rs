@@ -15,7 +15,7 @@ use crate::engine::within;
 use crate::error::{RecvError, SendError, TryRecvError};
 use crate::event::{DropReason, Event};
 use crate::message::{Frame, Message, Receipt};
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::queue::admission::Refused;
 use crate::queue::inbox::Origin;
 use crate::socket::Socket;

@@ -16,7 +16,7 @@ use crate::engine::within;
 use crate::error::{ConnectError, OptionError, RecvError, SendError, TryRecvError, TrySendError};
 use crate::event::{DropReason, Reason};
 use crate::message::{Frame, Message, Receipt};
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::queue::PeerKey;
 use crate::queue::admission::Refused;
 use crate::queue::inbox::Origin;

@@ -22,7 +22,7 @@ use crate::queue::admission::{Refused, Wait};
 use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
-use crate::socket::durable::{Line, Pending, Spool};
+use crate::socket::durable::{Line, Spool};
 
 /// Messages that `send_all` hands over at once.
 const RUN: usize = 256;
@@ -129,7 +129,8 @@ impl Sender {
     /// Safe: dropped before it is done, nothing was sent. To keep the message, use [`Sender::reserve`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
         if let Route::Log(spool, _) = &self.route {
-            return accepted(spool.append(message.into(), self.socket.options().send_timeout).await?).await;
+            // Boxed: the future of a socket without a spool must not grow by it.
+            return Box::pin(spool.send(message.into(), self.socket.options().send_timeout)).await;
         }
         if self.outbound().takes_toll() {
             yield_to_others().await;
@@ -155,7 +156,7 @@ impl Sender {
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
         if let Route::Log(spool, _) = &self.route {
-            return accepted(spool.append(message.into(), Some(limit)).await?).await;
+            return Box::pin(spool.send(message.into(), Some(limit))).await;
         }
         if self.outbound().takes_toll() {
             yield_to_others().await;
@@ -379,11 +380,6 @@ impl Sender {
 #[cold]
 pub(crate) async fn yield_to_others() {
     tokio::task::coop::consume_budget().await;
-}
-
-async fn accepted(pending: Pending) -> Result<Receipt, SendError<Message>> {
-    let sequence = pending.sequence();
-    pending.await.map_err(|_| SendError::DurabilityUnknown { sequence })
 }
 
 /// The message, if there is one, and the error without it.

@@ -7,7 +7,7 @@ use super::publish::assemble;
 use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use crate::error::WaitError;
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::socket::durable::Built;
 
 duplex! {

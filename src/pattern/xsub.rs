@@ -7,7 +7,7 @@ use super::receiver::{Filter, Receiver, stream_by_deref};
 use super::sender::{Route, Sender};
 use super::subscribe::assemble;
 use crate::error::SendError;
-use crate::options::{Options, SocketType};
+use crate::options::SocketType;
 use crate::socket::durable::Built;
 
 duplex! {

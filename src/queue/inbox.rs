@@ -35,7 +35,7 @@ pub(crate) enum Item {
     /// One message as a value (from this process).
     Value(Message),
     /// Whole messages of a durable name, each with its number.
-    Tagged(VecDeque<(Bytes, Tag)>),
+    Tagged(Tagged),
     /// Whoever follows is this peer.
     Origin(Arc<Origin>),
 }
@@ -45,7 +45,7 @@ impl Item {
         match self {
             Item::Wire { messages, .. } => *messages,
             Item::Value(_) => 1,
-            Item::Tagged(entries) => entries.len(),
+            Item::Tagged(entries) => entries.0.len(),
             Item::Origin(_) => 0,
         }
     }
@@ -54,8 +54,19 @@ impl Item {
         match self {
             Item::Wire { bytes, .. } => bytes.len(),
             Item::Value(message) => message.size(),
-            Item::Tagged(entries) => entries.iter().map(|(bytes, _)| bytes.len()).sum(),
+            Item::Tagged(entries) => entries.0.iter().map(|(bytes, _)| bytes.len()).sum(),
             Item::Origin(_) => 0,
+        }
+    }
+}
+
+/// Messages with their numbers. Those that are dropped unread are released: they come again.
+pub(crate) struct Tagged(pub(super) VecDeque<(Bytes, Tag)>);
+
+impl Drop for Tagged {
+    fn drop(&mut self) {
+        for (_, tag) in self.0.drain(..) {
+            tag.ledger.release(tag.sequence);
         }
     }
 }
@@ -276,7 +287,7 @@ impl Inbox {
 
     /// Leaves messages of a durable name, with their numbers.
     pub(crate) fn publish_tagged(&self, lane: PeerKey, entries: VecDeque<(Bytes, Tag)>) {
-        let item = Item::Tagged(entries);
+        let item = Item::Tagged(Tagged(entries));
         let (messages, size) = (item.messages(), item.size());
         self.deliver(lane, item, messages, size).into_iter().for_each(Waker::wake);
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 
 use super::PeerKey;
-use super::inbox::{Exchange, Inbox, Item, Origin, Read, Tag};
+use super::inbox::{Exchange, Inbox, Item, Origin, Read, Tag, Tagged};
 use crate::error::{RecvError, TryRecvError};
 use crate::message::{Frame, Message};
 use crate::wire::frame;
@@ -324,9 +324,9 @@ impl Lane {
         }
     }
 
-    fn take_tagged(&mut self, mut entries: VecDeque<(Bytes, Tag)>) -> Option<(Option<Message>, Tag)> {
-        let (mut bytes, tag) = entries.pop_front()?;
-        if !entries.is_empty() {
+    fn take_tagged(&mut self, mut entries: Tagged) -> Option<(Option<Message>, Tag)> {
+        let (mut bytes, tag) = entries.0.pop_front()?;
+        if !entries.0.is_empty() {
             self.items.push_front(Item::Tagged(entries));
         }
         self.read += 1;

@@ -342,6 +342,11 @@ impl Spool {
         }
     }
 
+    /// Waits for room, and then until the message is accepted.
+    pub(crate) async fn send(&self, message: Message, limit: Option<Duration>) -> Result<Receipt, SendError<Message>> {
+        self.append(message, limit).await?.accepted().await
+    }
+
     pub(crate) fn try_append(&self, message: Message) -> Result<u64, TrySendError<Message>> {
         if self.inner.is_closed() {
             return Err(TrySendError::Closed(message));
@@ -499,6 +504,14 @@ impl Pending {
     /// The record's number.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+}
+
+impl Pending {
+    /// As awaiting it, with the error of a send.
+    pub(crate) async fn accepted(self) -> Result<Receipt, SendError<Message>> {
+        let sequence = self.sequence;
+        self.await.map_err(|_| SendError::DurabilityUnknown { sequence })
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn encoded_len(message: &Message) -> usize {
 }
 
 /// Appends header and body of every frame.
-#[inline]
+#[inline(always)]
 pub(crate) fn encode_message(out: &mut BytesMut, message: &Message) {
     if let [only] = &**message {
         return encode_frame(out, 0, only);
@@ -129,7 +129,7 @@ pub(crate) fn message_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Where the body of the first message stands, if it is whole and of one frame.
-#[inline]
+#[inline(always)]
 pub(crate) fn single_body(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let header = peek_header(bytes)?;
     let end = header.len.checked_add(usize::try_from(header.body).ok()?)?;

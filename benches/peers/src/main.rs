@@ -7,6 +7,7 @@
 //! of both processes. JSON lines go to standard error or `--json FILE`, tables to standard output.
 
 mod columns;
+mod durable;
 mod role;
 mod table;
 mod usage;
@@ -22,8 +23,10 @@ use table::{Series, number};
 
 const USAGE: &str =
     "peers [--rounds N] [--sizes N,N] [--columns NAME,NAME] [--time-target SECONDS] [--rt current|multi]
-      [--transport tcp|ipc] [--only throughput|latency] [--json FILE]
-columns: ginnel, ginnel-batch (send_all, recv_batch), libzmq, raw; default ginnel,libzmq,raw";
+      [--transport tcp|ipc] [--only throughput|latency|durable] [--json FILE]
+columns: ginnel, ginnel-batch (send_all, recv_batch), libzmq, raw; default ginnel,libzmq,raw
+durable columns: durable-never, durable-every, durable-batch, plain, durable-to-plain, nats, nats-always, redis,
+redis-always (servers from the path, or NATS_SERVER and REDIS_SERVER); default all but durable-to-plain";
 
 struct Plan {
     rounds: usize,
@@ -34,6 +37,7 @@ struct Plan {
     transport: Transport,
     throughput: bool,
     latency: bool,
+    durable: bool,
     json: Box<dyn Write>,
 }
 
@@ -41,6 +45,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--role") {
         return role::play(&arguments[1..]);
+    }
+    if arguments.first().is_some_and(|first| first == "--durable-role") {
+        return durable::play(&arguments[1..]);
     }
     let mut plan = match plan(&arguments) {
         Ok(plan) => plan,
@@ -50,6 +57,9 @@ fn main() {
         }
     };
     print_settings(&plan);
+    if plan.durable {
+        return durable::durable(&mut plan);
+    }
     if plan.throughput {
         throughput(&mut plan);
     }
@@ -61,13 +71,14 @@ fn main() {
 fn plan(arguments: &[String]) -> Result<Plan, String> {
     let mut plan = Plan {
         rounds: 5,
-        sizes: vec![16, 64, 1024, 65536],
-        columns: ["ginnel", "libzmq", "raw"].map(str::to_owned).to_vec(),
+        sizes: Vec::new(),
+        columns: Vec::new(),
         time_target: 1.0,
         flavour: Flavour::Current,
         transport: Transport::Tcp,
         throughput: true,
         latency: true,
+        durable: false,
         json: Box::new(std::io::stderr()),
     };
     let mut words = arguments.iter();
@@ -83,11 +94,24 @@ fn plan(arguments: &[String]) -> Result<Plan, String> {
             "--transport" if value == "tcp" => plan.transport = Transport::Tcp,
             "--transport" if value == "ipc" => plan.transport = Transport::Ipc,
             "--json" => plan.json = Box::new(std::fs::File::create(value).map_err(|e| format!("{value}: {e}"))?),
-            "--only" => (plan.throughput, plan.latency) = (value == "throughput", value == "latency"),
+            "--only" => {
+                (plan.throughput, plan.latency) = (value == "throughput", value == "latency");
+                plan.durable = value == "durable";
+            }
             other => return Err(format!("no option {other}")),
         }
     }
-    match plan.columns.iter().find(|name| !columns::NAMES.contains(&name.as_str())) {
+    let (names, usual, sizes): (&[&str], &[&str], &[usize]) = match plan.durable {
+        true => (&durable::NAMES, &durable::DEFAULT, &durable::SIZES),
+        false => (&columns::NAMES, &["ginnel", "libzmq", "raw"], &[16, 64, 1024, 65536]),
+    };
+    if plan.columns.is_empty() {
+        plan.columns = usual.iter().copied().map(str::to_owned).collect();
+    }
+    if plan.sizes.is_empty() {
+        plan.sizes = sizes.to_vec();
+    }
+    match plan.columns.iter().find(|name| !names.contains(&name.as_str())) {
         Some(unknown) => Err(format!("no column {unknown}")),
         None => Ok(plan),
     }
@@ -96,7 +120,7 @@ fn plan(arguments: &[String]) -> Result<Plan, String> {
 fn print_settings(plan: &Plan) {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     println!("peers: {cpus} CPUs, {} interleaved rounds, about {} s a cell", plan.rounds, plan.time_target);
-    for name in &plan.columns {
+    for name in plan.columns.iter().filter(|_| !plan.durable) {
         let column = columns::by_name(name, plan.flavour).expect("checked");
         println!("  {}", column.settings());
     }

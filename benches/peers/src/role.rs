@@ -1,6 +1,6 @@
 //! One side of a workload in a process of its own: what the parent asks of a child, and the child's answer.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -86,13 +86,14 @@ impl Task {
     }
 }
 
-struct Side {
+/// A child: this program again.
+pub struct Side {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Side {
-    fn start(arguments: [String; 7]) -> Side {
+    pub fn start(arguments: impl IntoIterator<Item = String>) -> Side {
         let program = std::env::current_exe().expect("own path");
         let mut child = Command::new(program)
             .args(arguments)
@@ -104,23 +105,36 @@ impl Side {
         Side { child, lines }
     }
 
-    fn line(&mut self) -> Value {
+    /// The next thing it says; null if it ended.
+    pub fn line(&mut self) -> Value {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("read from a child");
         serde_json::from_str(&line).unwrap_or(Value::Null)
     }
 
     /// Ends the child's [`hold`].
-    fn release(&mut self) -> &mut Side {
+    pub fn release(&mut self) -> &mut Side {
         drop(self.child.stdin.take());
         self
     }
 
-    fn finish(&mut self) -> Value {
+    /// Gives it a line.
+    pub fn say(&mut self) {
+        let stdin = self.child.stdin.as_mut().expect("not released");
+        stdin.write_all(b"\n").expect("write to a child");
+    }
+
+    /// Its last line, once it has ended.
+    pub fn finish(&mut self) -> Value {
         let line = self.line();
+        self.end();
+        line
+    }
+
+    /// Waits for its end.
+    pub fn end(&mut self) {
         let status = self.child.wait().expect("wait for a child");
         assert!(status.success(), "a child failed: {status}");
-        line
     }
 }
 

@@ -5,6 +5,8 @@
 // Help shows defaults in brackets, which are no links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod durable;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,11 @@ use crate::examples;
 use crate::formats::Format;
 use crate::log::{Color, LogFormat};
 use crate::units::{self, Backoff, ByteString, Heartbeat, Wait};
+
+pub(crate) use durable::{
+    AckArg, DeclareArgs, DumpArgs, FromArg, HolderArgs, Moment, RecordArgs, RecordKind, ReplayArgs, ReplayKind,
+    SpoolArgs, SpoolCommand, SpoolLimitArgs, SpoolToolArgs, WhenFullArg,
+};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nzmtp 3.1\nfeatures: tcp ipc inproc null plain");
 
@@ -79,7 +86,7 @@ pub(crate) enum Command {
     Router(DuplexArgs),
     /// Publish; log the subscriptions with -v
     #[command(after_help = examples::XPUB)]
-    Xpub(PubArgs),
+    Xpub(XPubArgs),
     /// Receive what was subscribed to, unfiltered
     #[command(after_help = examples::XSUB)]
     Xsub(XSubArgs),
@@ -95,6 +102,15 @@ pub(crate) enum Command {
     /// Shake hands with a socket and time its PONG
     #[command(after_help = examples::PING)]
     Ping(PingArgs),
+    /// Write what arrives into a spool
+    #[command(after_help = examples::RECORD)]
+    Record(RecordArgs),
+    /// Send what a spool holds, in its own time
+    #[command(after_help = examples::REPLAY)]
+    Replay(ReplayArgs),
+    /// Look into a spool, or mend it
+    #[command(after_help = examples::SPOOL)]
+    Spool(SpoolToolArgs),
     /// Run one socket that another program steers
     #[command(after_help = examples::DRIVE)]
     Drive(DriveArgs),
@@ -156,19 +172,6 @@ pub(crate) struct SocketArgs {
     /// user:password lines to let in
     #[arg(long, value_name = "FILE")]
     pub(crate) plain_server_file: Option<PathBuf>,
-    /// text quoted json envelope hex framed raw
-    #[arg(short, long, value_name = "FMT", default_value = "text")]
-    #[arg(hide_default_value = true, hide_possible_values = true)]
-    pub(crate) format: Format,
-    /// The same for input only
-    #[arg(long, value_name = "FMT", hide_possible_values = true)]
-    pub(crate) in_format: Option<Format>,
-    /// The same for output only
-    #[arg(long, value_name = "FMT", hide_possible_values = true)]
-    pub(crate) out_format: Option<Format>,
-    /// Records end in NUL (text and quoted)
-    #[arg(short = '0', long)]
-    pub(crate) null: bool,
     /// Statistics to stderr each DUR
     #[arg(long, value_name = "DUR", value_parser = units::duration)]
     pub(crate) stats_every: Option<Duration>,
@@ -183,7 +186,25 @@ pub(crate) struct SocketArgs {
     pub(crate) transient: bool,
 }
 
-impl SocketArgs {
+/// How records look on stdin and stdout.
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// text quoted json envelope hex framed raw
+    #[arg(short, long, value_name = "FMT", default_value = "text")]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    pub(crate) format: Format,
+    /// The same for input only
+    #[arg(long, value_name = "FMT", hide_possible_values = true)]
+    pub(crate) in_format: Option<Format>,
+    /// The same for output only
+    #[arg(long, value_name = "FMT", hide_possible_values = true)]
+    pub(crate) out_format: Option<Format>,
+    /// Records end in NUL (text and quoted)
+    #[arg(short = '0', long)]
+    pub(crate) null: bool,
+}
+
+impl FormatArgs {
     pub(crate) fn input(&self) -> Format {
         self.in_format.unwrap_or(self.format)
     }
@@ -246,7 +267,11 @@ pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
     #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
     pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
 }
 
 #[derive(Debug, Args)]
@@ -254,12 +279,16 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
     #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
     pub(crate) exec: ExecArgs,
+    #[command(flatten)]
+    pub(crate) holder: HolderArgs,
 }
 
 /// What a publisher does when a subscriber's queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WhenFull {
+pub(crate) enum OnFullArg {
     Block,
     DropNewest,
     DropOldest,
@@ -267,9 +296,11 @@ pub(crate) enum WhenFull {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct PubArgs {
+pub(crate) struct XPubArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     /// Wait for N subscribers first
@@ -281,7 +312,17 @@ pub(crate) struct PubArgs {
     /// block drop-newest drop-oldest disconnect
     #[arg(long, value_name = "HOW", default_value = "drop-newest")]
     #[arg(hide_default_value = true, hide_possible_values = true)]
-    pub(crate) on_full: WhenFull,
+    pub(crate) on_full: OnFullArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PubArgs {
+    #[command(flatten)]
+    pub(crate) publish: XPubArgs,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
+    #[command(flatten)]
+    pub(crate) declare: DeclareArgs,
 }
 
 #[derive(Debug, Args)]
@@ -289,15 +330,21 @@ pub(crate) struct SubArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
     #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
     pub(crate) subscribe: SubscribeArgs,
     #[command(flatten)]
     pub(crate) exec: ExecArgs,
+    #[command(flatten)]
+    pub(crate) holder: HolderArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct XSubArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     #[command(flatten)]
     pub(crate) subscribe: SubscribeArgs,
 }
@@ -306,6 +353,8 @@ pub(crate) struct XSubArgs {
 pub(crate) struct ReqArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     /// Ask again N times [0]
@@ -321,6 +370,8 @@ pub(crate) struct ReqArgs {
 pub(crate) struct RepArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// Reply with the request
     #[arg(long)]
     pub(crate) echo: bool,
@@ -336,6 +387,8 @@ pub(crate) struct RepArgs {
 pub(crate) struct DuplexArgs {
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 }

@@ -2,7 +2,9 @@
 //!
 //! A ROUTER's peer id is the first frame of a record, both ways.
 
-use ginnel::{Frame, Message, PeerId, RecvError, SendError, TryRecvError, TrySendError};
+use ginnel::{Delivery, Frame, Message, PeerId, RecvError, SendError, TryRecvError, TrySendError};
+
+use crate::formats::Origin;
 
 /// Something that sends whole records.
 pub(crate) trait Send {
@@ -18,10 +20,12 @@ pub(crate) trait Receive {
     fn try_recv(&mut self) -> Result<Received, TryRecvError>;
 }
 
-/// A message and the peer that a ROUTER names with it.
+/// A message, the peer that a ROUTER names with it, and how it was delivered.
 pub(crate) struct Received {
     pub(crate) peer: Option<PeerId>,
     pub(crate) message: Message,
+    /// What has to be said to be done, under a durable name.
+    pub(crate) delivery: Option<Delivery>,
 }
 
 impl Received {
@@ -37,15 +41,29 @@ impl Received {
     }
 }
 
+impl Received {
+    /// What an envelope says besides.
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        let offset = self.delivery.as_ref().and_then(Delivery::sequence);
+        Origin { offset, ..Origin::peer(self.peer.as_ref().map(AsRef::as_ref)) }
+    }
+}
+
+impl From<Delivery> for Received {
+    fn from(delivery: Delivery) -> Received {
+        Received { peer: None, message: delivery.message().clone(), delivery: Some(delivery) }
+    }
+}
+
 impl From<Message> for Received {
     fn from(message: Message) -> Received {
-        Received { peer: None, message }
+        Received { peer: None, message, delivery: None }
     }
 }
 
 impl From<(PeerId, Message)> for Received {
     fn from((peer, message): (PeerId, Message)) -> Received {
-        Received { peer: Some(peer), message }
+        Received { peer: Some(peer), message, delivery: None }
     }
 }
 
@@ -100,4 +118,17 @@ impl Send for ginnel::RouterSender {
 pub(crate) fn split_id(message: &Message) -> Option<(PeerId, Message)> {
     let (id, rest) = message.split_first()?;
     Some((PeerId::from(&**id), Message::from_frames(rest.iter().cloned())?))
+}
+
+/// A receiver under a durable name.
+pub(crate) struct Held<'a>(pub(crate) &'a mut ginnel::Receiver);
+
+impl Receive for Held<'_> {
+    async fn recv(&mut self) -> Result<Received, RecvError> {
+        self.0.recv_delivery().await.map(Received::from)
+    }
+
+    fn try_recv(&mut self) -> Result<Received, TryRecvError> {
+        self.0.try_recv_delivery().map(Received::from)
+    }
 }

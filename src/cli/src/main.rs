@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod config;
 mod drive;
+mod durable;
 mod ends;
 mod examples;
 mod exit;
@@ -16,6 +17,8 @@ mod log;
 mod output;
 mod ping;
 mod proxy;
+mod record;
+mod replay;
 mod run;
 mod secrets;
 mod session;
@@ -23,6 +26,7 @@ mod setup;
 mod signals;
 mod sink;
 mod source;
+mod spool;
 mod stats;
 mod units;
 mod watch;
@@ -127,6 +131,9 @@ async fn dispatch(command: Command) -> Result<i32, Failure> {
         Command::BenchPeer(args) => bench::far_process(args).await,
         Command::Proxy(args) => proxy::run(args).await,
         Command::Ping(args) => ping::run(args).await,
+        Command::Record(args) => record::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
+        Command::Spool(args) => spool::run(args),
         Command::Drive(args) => drive::run(args).await,
         Command::External(args) => Err(run_external(&args)),
     }

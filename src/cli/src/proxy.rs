@@ -70,7 +70,7 @@ fn build(args: &ProxyArgs, front: &Spec, back: &Spec) -> Result<([Socket; 2], Pr
 }
 
 fn socket<S: Buildable>(builder: Builder<S>, args: &ProxyArgs) -> Result<S, Failure> {
-    builder.linger(args.linger.limit()).build().map_err(Failure::usage)
+    setup::build(builder.linger(args.linger.limit()))
 }
 
 /// Another handle of the socket behind a typed one.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ginnel::{Socket, SocketType};
+use ginnel::{Socket, SocketType, Spool};
 
 use crate::args::SocketArgs;
 use crate::exit::{self, Failure};
@@ -38,6 +38,16 @@ pub(crate) struct Session {
 impl Session {
     /// Attaches the socket to its endpoints. From here on signals are ours.
     pub(crate) async fn open(socket: &Socket, kind: SocketType, args: &SocketArgs) -> Result<Session, Failure> {
+        Session::open_with(socket, kind, args, None).await
+    }
+
+    /// As [`Session::open`], with the spool for its statistics.
+    pub(crate) async fn open_with(
+        socket: &Socket,
+        kind: SocketType,
+        args: &SocketArgs,
+        spool: Option<Spool>,
+    ) -> Result<Session, Failure> {
         let stop = Stop::listen().map_err(Failure::failed)?;
         let wanted = Wanted { transient: args.transient, reject: args.fail_on_reject };
         // Before the first bind, so that no event is missed.
@@ -47,7 +57,7 @@ impl Session {
             setup::write_endpoint_file(path, &bound)?;
         }
         if let Some(period) = args.stats_every {
-            tokio::spawn(print_stats(socket.clone(), kind, period));
+            tokio::spawn(print_stats(socket.clone(), kind, spool, period));
         }
         let output = Output::stdout().map_err(Failure::failed)?;
         let settle = args.linger.limit().unwrap_or(Duration::from_secs(3600));
@@ -93,6 +103,7 @@ impl Session {
             }
         };
         self.output.settle(self.settle).await;
+        self.watch.settle().await;
         if report.dropped > 0 {
             log::warn(format!("{} messages were not delivered", report.dropped));
         }
@@ -108,13 +119,13 @@ impl Session {
     }
 }
 
-async fn print_stats(socket: Socket, kind: SocketType, period: Duration) {
+async fn print_stats(socket: Socket, kind: SocketType, spool: Option<Spool>, period: Duration) {
     let mut ticks = tokio::time::interval(period.max(Duration::from_millis(1)));
     ticks.tick().await;
     loop {
         ticks.tick().await;
         let endpoints: Vec<String> = socket.endpoints().iter().map(ToString::to_string).collect();
-        let mut line = stats::snapshot(kind, &endpoints, &socket.stats());
+        let mut line = stats::snapshot(kind, &endpoints, &socket.stats(), spool.as_ref());
         line["ts"] = crate::units::now_rfc3339().into();
         log::raw(&line.to_string());
     }

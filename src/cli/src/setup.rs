@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use ginnel::{BindError, Buildable, Builder, ConnectError, Socket};
+use ginnel::{BindError, BuildError, Buildable, Builder, ConnectError, OpenError, Socket};
 
 use crate::args::SocketArgs;
 use crate::exit::{self, Failure};
@@ -45,6 +45,24 @@ pub(crate) fn configure<S: Buildable>(mut builder: Builder<S>, args: &SocketArgs
         builder = builder.option(name, value).map_err(Failure::usage)?;
     }
     Ok(builder)
+}
+
+/// The socket, and its spool opened.
+pub(crate) fn build<S: Buildable>(builder: Builder<S>) -> Result<S, Failure> {
+    builder.build().map_err(|e| match &e {
+        BuildError::Spool(e) => open_failure(e),
+        _ => Failure::usage(e),
+    })
+}
+
+/// A spool that cannot be opened. What is in it may be at fault, or the directory.
+pub(crate) fn open_failure(e: &OpenError) -> Failure {
+    let bad_data = match e {
+        OpenError::UnknownFormat { .. } => true,
+        OpenError::Path { source, .. } => source.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    };
+    Failure::new(if bad_data { exit::BAD_DATA } else { exit::FAILED }, e)
 }
 
 /// Binds and connects; returns what was bound, with real ports.

@@ -7,9 +7,9 @@ use ginnel::{Frame, Message};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::args::SocketArgs;
+use crate::args::FormatArgs;
 use crate::exit::{self, Failure};
-use crate::formats::{self, Format, Writer};
+use crate::formats::{self, Format, Origin, Writer};
 use crate::log;
 use crate::output::{CHUNK, Output};
 
@@ -21,13 +21,13 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    pub(crate) fn new(args: &SocketArgs, output: &Output) -> Printer {
+    pub(crate) fn new(args: &FormatArgs, output: &Output) -> Printer {
         let writer = Writer::new(args.output(), args.null, std::io::stdout().is_terminal());
         Printer { writer, output: output.clone(), chunk: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, frames: &[Frame], peer: Option<&[u8]>) {
-        self.writer.write(&mut self.chunk, frames, peer);
+    pub(crate) fn add(&mut self, frames: &[Frame], origin: Origin<'_>) {
+        self.writer.write(&mut self.chunk, frames, origin);
     }
 
     /// True when it is time to write, whatever is still to come.
@@ -55,21 +55,19 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    pub(crate) fn new(command: &str, args: &SocketArgs) -> Exec {
+    pub(crate) fn new(command: &str, args: &FormatArgs) -> Exec {
         let writer = Writer::new(args.output(), args.null, false);
         Exec { command: command.to_owned(), writer, input: args.input(), null: args.null }
     }
 
-    /// Runs the command with the message; its stdout is ours. A failure is reported, not fatal.
-    pub(crate) async fn run(&mut self, frames: &[Frame], peer: Option<&[u8]>) {
-        if let Err(why) = self.start(frames, peer, Stdio::inherit()).await {
-            log::error(why);
-        }
+    /// Runs the command with the message; its stdout is ours. A failure is reported, not fatal: false.
+    pub(crate) async fn run(&mut self, frames: &[Frame], origin: Origin<'_>) -> bool {
+        self.start(frames, origin, Stdio::inherit()).await.map_err(log::error).is_ok()
     }
 
     /// Runs the command with the message; its stdout is the reply. `None` after a failure, which is reported.
-    pub(crate) async fn reply(&mut self, frames: &[Frame], peer: Option<&[u8]>) -> Option<Message> {
-        let reply = match self.start(frames, peer, Stdio::piped()).await {
+    pub(crate) async fn reply(&mut self, frames: &[Frame], origin: Origin<'_>) -> Option<Message> {
+        let reply = match self.start(frames, origin, Stdio::piped()).await {
             Ok(stdout) => formats::parse_whole(self.input, self.null, &stdout)
                 .map_err(|why| format!("the output of `{}` is no record: {why}", self.command)),
             Err(why) => Err(why),
@@ -77,9 +75,9 @@ impl Exec {
         reply.map_err(log::error).ok()
     }
 
-    async fn start(&mut self, frames: &[Frame], peer: Option<&[u8]>, stdout: Stdio) -> Result<Vec<u8>, String> {
+    async fn start(&mut self, frames: &[Frame], origin: Origin<'_>, stdout: Stdio) -> Result<Vec<u8>, String> {
         let mut record = Vec::new();
-        self.writer.write(&mut record, frames, peer);
+        self.writer.write(&mut record, frames, origin);
         let command = &self.command;
         let mut child = Command::new("sh")
             .args(["-c", command])

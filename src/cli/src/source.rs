@@ -6,7 +6,7 @@ use std::time::Duration;
 use ginnel::{Frame, Message};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::args::{SocketArgs, SourceArgs};
+use crate::args::{FormatArgs, SourceArgs};
 use crate::exit::{self, Failure};
 use crate::formats::{Format, ReadError};
 use crate::input::{self, Input};
@@ -30,7 +30,7 @@ enum From {
 
 impl Source {
     /// The first given of `-D`, `-F` and stdin.
-    pub(crate) fn open(socket: &SocketArgs, args: &SourceArgs, topic: Option<&str>) -> Result<Source, Failure> {
+    pub(crate) fn open(format: &FormatArgs, args: &SourceArgs, topic: Option<&str>) -> Result<Source, Failure> {
         let message = match (Message::from_frames(args.data.iter().map(String::as_str)), &args.file) {
             (Some(message), _) => Some(message),
             (None, Some(path)) if path.as_os_str() != "-" => Some(read_file(path)?),
@@ -44,7 +44,7 @@ impl Source {
             }
             (None, Some(_)) => return Err(Failure::usage("-i repeats what -D or -F gives; write one of them")),
             (None, None) if args.file.is_some() => From::Records(input::records(Format::Raw, false)),
-            (None, None) => From::Records(input::records(socket.input(), socket.null)),
+            (None, None) => From::Records(input::records(format.input(), format.null)),
         };
         Ok(Source { from, pace: args.rate.map(Pace::new), delay: args.delay, topic: topic.map(Frame::from) })
     }

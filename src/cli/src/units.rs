@@ -2,7 +2,13 @@
 //!
 //! Plain functions for clap and for the configuration of `drive`. Every error says what to write instead.
 
+mod durable;
+mod time;
+
 use std::time::Duration;
+
+pub(crate) use durable::{Declaration, declaration, end_moment, factor, from_millis, moment, sync};
+pub(crate) use time::{now_rfc3339, parse_rfc3339, rfc3339, since_epoch};
 
 /// A duration flag where `inf` is legal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,37 +152,6 @@ pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes.iter().flat_map(|&b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]));
 }
 
-/// `2026-01-31T12:00:00.000000Z` for a time since 1970.
-pub(crate) fn rfc3339(since_epoch: Duration) -> String {
-    let seconds = since_epoch.as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil_from_days(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60,
-        since_epoch.subsec_micros()
-    )
-}
-
-/// The Gregorian date of a day counted from 1970-01-01, by counting 400-year eras from a March.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-/// The wall clock as text.
-pub(crate) fn now_rfc3339() -> String {
-    rfc3339(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,13 +204,5 @@ mod tests {
         assert!(identity("0x").is_err());
         assert!(identity("0xabc").is_err());
         assert!(identity(&"x".repeat(256)).is_err());
-    }
-
-    #[test]
-    fn times_as_rfc3339() {
-        assert_eq!(rfc3339(Duration::ZERO), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(rfc3339(Duration::from_micros(951_782_400_000_001)), "2000-02-29T00:00:00.000001Z");
-        assert_eq!(rfc3339(Duration::from_secs(1_798_761_599)), "2026-12-31T23:59:59.000000Z");
-        assert_eq!(rfc3339(Duration::from_secs(4_107_542_400)), "2100-03-01T00:00:00.000000Z");
     }
 }

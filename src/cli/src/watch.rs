@@ -1,7 +1,10 @@
 //! The monitor's news: logged, and turned into a reason to end where a flag asks for one.
 
+use std::time::Duration;
+
 use ginnel::{DropReason, Event, Monitor, Phase, Reason};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::drive;
 use crate::log::{self, Level};
@@ -22,14 +25,19 @@ pub(crate) struct Wanted {
     pub(crate) reject: bool,
 }
 
-#[derive(Clone)]
-pub(crate) struct Watch(watch::Receiver<Option<Ended>>);
+pub(crate) struct Watch {
+    ended: watch::Receiver<Option<Ended>>,
+    reader: JoinHandle<()>,
+}
+
+/// So long the last events may take once the socket is closed.
+const LAST_EVENTS: Duration = Duration::from_millis(200);
 
 impl Watch {
     /// Reads `monitor` in a task until the socket is gone.
     pub(crate) fn start(mut monitor: Monitor, wanted: Wanted) -> Watch {
-        let (sender, receiver) = watch::channel(None);
-        tokio::spawn(async move {
+        let (sender, ended) = watch::channel(None);
+        let reader = tokio::spawn(async move {
             let mut peers = Peers::default();
             while let Some(event) = monitor.recv().await {
                 report(&event);
@@ -42,10 +50,13 @@ impl Watch {
                     });
                 }
             }
-            // The receivers outlive this task: a socket that closes is no reason to end.
-            sender.closed().await;
         });
-        Watch(receiver)
+        Watch { ended, reader }
+    }
+
+    /// Waits until the last events of a closed socket are reported: a loss must not go unsaid.
+    pub(crate) async fn settle(self) {
+        let _ = tokio::time::timeout(LAST_EVENTS, self.reader).await;
     }
 
     /// Waits for a reason to end.
@@ -53,9 +64,10 @@ impl Watch {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(crate) async fn ended(&self) -> Ended {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.ended.clone();
         match receiver.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
             Ok(Some(ended)) => ended,
+            // A socket that closes is no reason to end.
             _ => std::future::pending().await,
         }
     }
@@ -97,7 +109,8 @@ fn is_rejection(reason: &Reason) -> bool {
     )
 }
 
-fn report(event: &Event) {
+/// One line about an event, if its level is asked for.
+pub(crate) fn report(event: &Event) {
     let level = level(event);
     if log::enabled(level) {
         log::line(level, &text(event), drive::event_fields(event));
@@ -110,8 +123,30 @@ fn level(event: &Event) -> Level {
         Event::AcceptFailed { .. } | Event::Refused { .. } | Event::Missed { .. } => Level::Warn,
         Event::Dropped { reason: DropReason::NoPeer | DropReason::Unused, .. } => Level::Debug,
         Event::Dropped { .. } => Level::Warn,
+        Event::SpoolFailed { .. } => Level::Error,
+        Event::Recovered { .. } => Level::Info,
+        event if is_spool(event) => Level::Warn,
         _ => Level::Debug,
     }
+}
+
+/// Whether it is news of durable delivery.
+pub(crate) fn is_spool(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::SpoolFull { .. }
+            | Event::SpoolFailed { .. }
+            | Event::Lost { .. }
+            | Event::Damaged { .. }
+            | Event::Recovered { .. }
+            | Event::NamesLost
+            | Event::NameExpired { .. }
+            | Event::NameStalled { .. }
+            | Event::PlainPeer { .. }
+            | Event::SpoolChanged { .. }
+            | Event::DeadLetter { .. }
+            | Event::ClockStep { .. }
+    )
 }
 
 /// One line about an event.
@@ -135,6 +170,33 @@ fn text(event: &Event) -> String {
         Event::HwmReached { peer } | Event::HwmCleared { peer } | Event::Unanswered { peer } => {
             format!("{} {peer}", event.name())
         }
+        event => spool_text(event),
+    }
+}
+
+fn spool_text(event: &Event) -> String {
+    match event {
+        Event::SpoolFull { bytes, limit } => format!("the spool is full: {bytes} bytes, the limit is {limit}"),
+        Event::SpoolFailed { error } => format!("the spool has failed: {error}; open it again"),
+        Event::Lost { name, from, to, records, bytes } => {
+            format!("lost for \"{name}\": records {from} to {to} ({records} records, {bytes} bytes)")
+        }
+        Event::Damaged { segment, offset, bytes, from, to } if from > to => {
+            format!("damaged: {bytes} bytes at {offset} of {segment}; no record is missing")
+        }
+        Event::Damaged { segment, offset, bytes, from, to } => {
+            format!("damaged: {bytes} bytes at {offset} of {segment}; records {from} to {to} may be missing")
+        }
+        Event::Recovered { records, torn, next } => {
+            format!("recovered the spool: {records} records, {torn} torn bytes cut, the next number is {next}")
+        }
+        Event::NamesLost => "the durable names are lost: both copies of the registry were unreadable".to_owned(),
+        Event::NameExpired { name } => format!("dropped the durable name \"{name}\""),
+        Event::NameStalled { name, lag } => format!("\"{name}\" takes nothing: {lag} records behind"),
+        Event::PlainPeer { peer } => format!("{peer} has no durable delivery; served as a plain peer"),
+        Event::SpoolChanged { peer, old, new } => format!("{peer} has another spool: {new} instead of {old}"),
+        Event::DeadLetter { name, sequence } => format!("record {sequence} is a dead letter of \"{name}\""),
+        Event::ClockStep { by_ms } => format!("the clock was set by {by_ms} ms; ages go by the old one"),
         _ => event.name().to_owned(),
     }
 }

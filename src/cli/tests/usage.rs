@@ -6,9 +6,31 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::{Directory, Ginnel, binary, run};
 
-const SUBCOMMANDS: [&str; 15] = [
-    "push", "pull", "pub", "sub", "req", "rep", "dealer", "router", "xpub", "xsub", "pair", "bench", "proxy", "ping",
-    "drive",
+const SUBCOMMANDS: [&[&str]; 24] = [
+    &["push"],
+    &["pull"],
+    &["pub"],
+    &["sub"],
+    &["req"],
+    &["rep"],
+    &["dealer"],
+    &["router"],
+    &["xpub"],
+    &["xsub"],
+    &["pair"],
+    &["bench"],
+    &["proxy"],
+    &["ping"],
+    &["record"],
+    &["replay"],
+    &["spool"],
+    &["spool", "list"],
+    &["spool", "verify"],
+    &["spool", "dump"],
+    &["spool", "repair"],
+    &["spool", "drop-name"],
+    &["spool", "new-id"],
+    &["drive"],
 ];
 
 /// Compares with the files in `tests/help`; `UPDATE_HELP=1` writes them.
@@ -27,9 +49,11 @@ fn help_is_as_recorded_and_fits_80_columns() {
         assert!(examples.lines().all(|line| line.contains("ginnel ")), "{name}");
     };
     record("ginnel", run(&["--help"]).expect_ok().text());
-    for name in SUBCOMMANDS {
-        record(name, run(&[name, "--help"]).expect_ok().text());
-        assert_eq!(run(&[name, "-h"]).expect_ok().text(), run(&[name, "--help"]).text(), "{name}");
+    for words in SUBCOMMANDS {
+        let name = words.join("-");
+        let help = run(&[words, &["--help"]].concat()).expect_ok();
+        record(&name, help.text());
+        assert_eq!(run(&[words, &["-h"]].concat()).expect_ok().text(), help.text(), "{name}");
     }
 }
 
@@ -49,8 +73,41 @@ fn wrong_usage_is_one_line_and_exit_2() {
         &["nonesuch"],
         &["push"],
         &["push", "-c"],
-        &["push", "--spool", "x", "-c", "tcp://:1"],
-        &["pull", "--durable", "x", "-c", "tcp://:1"],
+        &["pull", "--spool", "x", "-c", "tcp://:1"],
+        &["xpub", "--spool", "x", "-c", "tcp://:1"],
+        &["push", "--durable", "x", "-c", "tcp://:1"],
+        &["xsub", "--durable", "x", "-c", "tcp://:1"],
+        &["push", "--sync", "batch", "-c", "tcp://:1"],
+        &["push", "--when-full", "reject", "-c", "tcp://:1"],
+        &["push", "--spool", "x", "--sync", "often", "-c", "tcp://:1"],
+        &["push", "--spool", "x", "--sync", "0", "-c", "tcp://:1"],
+        &["push", "--spool", "x", "--spool-max", "1x", "-c", "tcp://:1"],
+        &["push", "--spool", "x", "--spool-max", "1k", "-c", "tcp://:1"],
+        &["push", "--spool", "x", "--when-full", "panic", "-c", "tcp://:1"],
+        &["push", "--spool", "x", "--declare", "a", "-c", "tcp://:1"],
+        &["pub", "--declare", "a", "-c", "tcp://:1"],
+        &["pub", "--spool", "x", "--declare", "a b", "-c", "tcp://:1"],
+        &["pub", "--spool", "x", "-o", "conflate=true", "-c", "tcp://:1"],
+        &["pull", "--ack", "next", "-c", "tcp://:1"],
+        &["pull", "--durable", "x", "--ack", "maybe", "-c", "tcp://:1"],
+        &["pull", "--durable", "x", "--ack", "exec", "-c", "tcp://:1"],
+        &["pull", "--durable", "a b", "-c", "tcp://:1"],
+        &["sub", "--durable", "x", "--from", "then", "-c", "tcp://:1"],
+        &["sub", "--require-durable", "-c", "tcp://:1"],
+        &["sub", "--cursor", "x", "-c", "tcp://:1"],
+        &["record", "sub", "-c", "tcp://:1"],
+        &["record", "push", "--spool", "x", "-c", "tcp://:1"],
+        &["record", "pull", "--spool", "x", "-c", "tcp://:1", "-s", "a"],
+        &["record", "sub", "--spool", "x", "-c", "tcp://:1", "-f", "json"],
+        &["replay", "pub", "-c", "tcp://:1"],
+        &["replay", "pub", "--spool", "x", "-c", "tcp://:1", "--speed", "0"],
+        &["replay", "pub", "--spool", "x", "-c", "tcp://:1", "--speed", "2", "--fast"],
+        &["replay", "pub", "--spool", "x", "-c", "tcp://:1", "--from", "yesterday"],
+        &["replay", "push", "--spool", "x", "-c", "tcp://:1", "--wait-subs", "1"],
+        &["spool"],
+        &["spool", "list"],
+        &["spool", "burn", "x"],
+        &["spool", "drop-name", "x"],
         &["push", "-c", "tcp://:1", "-n", "x"],
         &["push", "-c", "tcp://:1", "-t", "5x"],
         &["push", "-c", "tcp://:1", "--max-msg", "5x"],

@@ -242,6 +242,19 @@ fn numbers_that_do_not_come_again_are_done_unless_in_hand() {
 }
 
 #[test]
+fn without_a_session_the_memory_is_told() {
+    let (mut session, mut memory) = started(true, 10, 0);
+    bring(&mut session, &mut memory, false, 0, &[1, 2, 5, 6]);
+    memory.finish(5);
+    memory.finish_up_to(2);
+    assert_eq!((memory.done(), memory.held()), (5, 1));
+    let mut session = Session::new(true, 10);
+    start(&mut session, &mut memory, 0);
+    assert_eq!(bring(&mut session, &mut memory, false, 0, &[1, 2, 5, 6, 7]), [7]);
+    assert_eq!(acks(&mut session, &memory), Some((5, vec![])));
+}
+
+#[test]
 fn d05_a_kept_cursor_drops_what_was_done() {
     let (mut session, mut memory) = (Session::new(true, 10), Memory::new(5, vec![(7, 8)]));
     start(&mut session, &mut memory, 3);

@@ -48,6 +48,8 @@ pub(crate) struct Holder {
     saver: Option<Arc<Saver>>,
     /// The answer to a name given up is here.
     ended: Notify,
+    /// Handed out, and done when the next one is asked for or the socket is closed.
+    hand: Mutex<Vec<Tag>>,
 }
 
 /// What is done of one spool.
@@ -128,7 +130,7 @@ impl Ledger for SpoolLedger {
     fn done_up_to(&self, sequence: u64) {
         let change = |LedgerState { memory, live }: &mut LedgerState| match live {
             Some(live) => live.session.done_up_to(memory, sequence),
-            None => memory.finish(sequence),
+            None => memory.finish_up_to(sequence),
         };
         self.note(change, false);
     }
@@ -214,8 +216,15 @@ impl Holder {
         }
         for token in &holder.resume {
             let further = known.get(&token.spool).is_none_or(|memory| memory.done() < token.sequence);
-            if further {
+            if further && topic {
                 known.insert(token.spool, Memory::new(token.sequence, Vec::new()));
+            } else if further {
+                // One worker's records: those between went to others.
+                let number = token.sequence;
+                let (done, mut ranges) =
+                    known.remove(&token.spool).map_or((0, Vec::new()), |memory| (memory.done(), memory.ranges()));
+                ranges.push((number, number));
+                known.insert(token.spool, Memory::new(done, ranges));
             }
         }
         let ledger = |(spool, memory)| {
@@ -236,6 +245,7 @@ impl Holder {
             last: Mutex::default(),
             saver,
             ended: Notify::new(),
+            hand: Mutex::default(),
         });
         if let Some(saver) = &holder.saver {
             *lock(&saver.holder) = Arc::downgrade(&holder);
@@ -267,6 +277,23 @@ impl Holder {
             None if ledgers.len() == 1 => ledgers.values().next().cloned(),
             None => None,
         }
+    }
+
+    /// The application has this one now, and will say that it is done by asking for more.
+    pub(crate) fn hand_out(&self, tag: Tag) {
+        lock(&self.hand).push(tag);
+    }
+
+    /// The application asks for more, or closes: what it has is done.
+    pub(crate) fn finish_hand(&self) {
+        let tags = std::mem::take(&mut *lock(&self.hand));
+        tags.iter().for_each(|tag| tag.ledger.done(tag.sequence));
+    }
+
+    /// The receiver vanished with these in hand: nobody said that they are done.
+    pub(crate) fn release_hand(&self) {
+        let tags = std::mem::take(&mut *lock(&self.hand));
+        tags.iter().for_each(|tag| tag.ledger.release(tag.sequence));
     }
 
     /// Sends what is to be acknowledged.
@@ -415,7 +442,7 @@ impl Holding {
             Role::Asked => return Err(Reason::UnexpectedCommand),
             Role::Started(ledger) => ledger,
         };
-        let mut entries = VecDeque::new();
+        let (mut entries, mut outcome) = (VecDeque::new(), Ok(None));
         {
             let mut state = lock(&ledger.state);
             let LedgerState { memory, live } = &mut *state;
@@ -424,10 +451,18 @@ impl Holding {
             };
             while let Some(len) = frame::message_len(&bytes) {
                 let message = bytes.split_to(len);
-                if let Some(tag) = live.session.next(memory)? {
-                    let ledger: Arc<dyn Ledger> = ledger.clone();
-                    let tag = Tag { ledger, sequence: tag.sequence, tries: tag.tries, time: tag.time };
-                    entries.push_back((message, tag));
+                match live.session.next(memory) {
+                    Ok(None) => {}
+                    Ok(Some(tag)) => {
+                        let ledger: Arc<dyn Ledger> = ledger.clone();
+                        let tag = Tag { ledger, sequence: tag.sequence, tries: tag.tries, time: tag.time };
+                        entries.push_back((message, tag));
+                    }
+                    // What was in order before it is delivered all the same.
+                    Err(reason) => {
+                        outcome = Err(reason);
+                        break;
+                    }
                 }
             }
             state.acknowledge(false);
@@ -435,7 +470,7 @@ impl Holding {
         if !entries.is_empty() {
             shared.inbox.publish_tagged(lane, entries);
         }
-        Ok(None)
+        outcome
     }
 
     /// Sends acknowledgements whose time has come.

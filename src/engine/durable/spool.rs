@@ -4,7 +4,7 @@
 //! for one turn of a connection; what must be on disk before a peer hears of it is saved by the caller, away from
 //! its task. Per connection: `spooler`. Absent: bytes of the wire.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -27,6 +27,8 @@ use crate::wire::command::durable::{Refusal, Start, Started};
 
 /// The name of a PUSH's own queue.
 pub(crate) const OUTBOX: &str = "";
+/// What is done above a cursor that stands still is told to the registry this often.
+const ADVANCE_EVERY: Duration = Duration::from_millis(200);
 
 /// A socket's spool.
 pub(crate) struct Spool {
@@ -35,10 +37,22 @@ pub(crate) struct Spool {
     pub(crate) events: Arc<Events>,
     is_outbox: bool,
     names: Mutex<HashMap<String, Arc<Name>>>,
+    guests: Mutex<Guests>,
     outbound: OnceLock<Weak<Outbound>>,
     /// The socket is closing: nothing more is accepted.
     closed: AtomicBool,
     epoch: Instant,
+}
+
+/// Connections without a name.
+#[derive(Default)]
+struct Guests {
+    /// Those of whom it is not yet known what they will be.
+    unsettled: HashSet<PeerKey>,
+    /// Plain subscribers, and how far each has read.
+    plain: HashMap<PeerKey, u64>,
+    /// Who waits for them to have read everything.
+    waiting: Vec<Waker>,
 }
 
 /// One durable name, connected or not; or the outbox.
@@ -61,6 +75,8 @@ pub(crate) struct NameState {
     pub(crate) closed_since: Option<Instant>,
     pub(crate) closed_total: Duration,
     pub(crate) stall_told: bool,
+    /// When the registry heard last of what is done, and up to where.
+    advanced: (Instant, u64),
 }
 
 /// What happened to a name since the spool was opened.
@@ -124,6 +140,7 @@ impl NameState {
             closed_since: None,
             closed_total: Duration::ZERO,
             stall_told: false,
+            advanced: (Instant::now(), 0),
         }
     }
 
@@ -173,6 +190,7 @@ impl Spool {
             events,
             is_outbox,
             names: Mutex::default(),
+            guests: Mutex::default(),
             outbound: OnceLock::new(),
             closed: AtomicBool::new(false),
             epoch: Instant::now(),
@@ -368,7 +386,7 @@ impl Spool {
         };
         wakers.into_iter().for_each(Waker::wake);
         let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
-        let answer = self.answer(0, changed);
+        let answer = self.answer(name.lock().queue.cursor(), changed);
         Some(Granted { name, holder, answer, save: Save::Nothing })
     }
 
@@ -469,7 +487,7 @@ impl Spool {
         let mut state = name.lock();
         if same && start.done > state.queue.cursor() {
             state.queue.start_at(start.done);
-            self.log.advance(&name.name, state.queue.cursor(), &state.queue.done());
+            self.advance(&name, &mut state, true);
         }
         let window = Window { messages: start.window.max(1), bytes: start.window_bytes };
         let holder = state.queue.join(window);
@@ -488,6 +506,53 @@ impl Spool {
         Ok(Granted { name, holder, answer, save: Save::Nothing })
     }
 
+    /// The registry hears how far a name is: at every step of its cursor, and of what is done above it now and then.
+    pub(crate) fn advance(&self, name: &Name, state: &mut NameState, now: bool) {
+        let (cursor, at) = (state.queue.cursor(), Instant::now());
+        let (last, told) = state.advanced;
+        if cursor != told || now || at.duration_since(last) >= ADVANCE_EVERY {
+            state.advanced = (at, cursor);
+            self.log.advance(&name.name, cursor, &state.queue.done());
+        }
+    }
+
+    /// A peer of whom it is not yet known what it will be.
+    pub(crate) fn expect(&self, key: PeerKey) {
+        self.guests().unsettled.insert(key);
+    }
+
+    pub(crate) fn settled(&self, key: PeerKey) {
+        self.guests().unsettled.remove(&key);
+    }
+
+    /// Whether the peer gets what it subscribed to from now on.
+    pub(crate) fn is_settled(&self, key: PeerKey) -> bool {
+        !self.guests().unsettled.contains(&key)
+    }
+
+    /// A subscriber without a name has everything up to here in its connection's queue.
+    pub(crate) fn plain_at(&self, key: PeerKey, position: u64) {
+        let wakers = {
+            let mut guests = self.guests();
+            guests.plain.insert(key, position);
+            std::mem::take(&mut guests.waiting)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn plain_gone(&self, key: PeerKey) {
+        let wakers = {
+            let mut guests = self.guests();
+            guests.plain.remove(&key);
+            std::mem::take(&mut guests.waiting)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The holder was told what it lost.
     pub(crate) fn told_of_loss(&self, name: &Name) {
         self.log.registry(|registry| {
@@ -503,6 +568,7 @@ impl Spool {
                 return; // Taken over.
             }
             state.queue.leave(holder);
+            self.advance(name, &mut state, true);
             state.holders.retain(|entry| *entry != (key, holder));
             let now = Instant::now();
             state.closed_total = state.closed_window(now);
@@ -511,6 +577,11 @@ impl Spool {
         };
         wakers.into_iter().for_each(Waker::wake);
         self.log.set_connected(&name.name, !name.lock().holders.is_empty());
+        // A visit that ended in order is not to be repeated because we are killed a moment later.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let log = self.log.clone();
+            runtime.spawn_blocking(move || log.save());
+        }
     }
 
     /// A record goes to a holder, unless its time is over or it went to it too often.
@@ -627,6 +698,11 @@ impl Spool {
                 state.waiting.push(cx.waker().clone());
                 busy = true;
             }
+        }
+        let mut guests = self.guests();
+        if guests.plain.values().any(|&position| position < visible) {
+            guests.waiting.push(cx.waker().clone());
+            busy = true;
         }
         if busy { Poll::Pending } else { Poll::Ready(()) }
     }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -88,6 +88,8 @@ pub(crate) struct Spooler {
     prev: u64,
     since: Instant,
     head_sent: Option<(Instant, u64)>,
+    /// Whether its connection takes bytes.
+    ready: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -136,6 +138,8 @@ impl Lot {
 enum Step {
     /// Something was sent or passed over: look again.
     On,
+    /// What comes next needs an announcement of its own.
+    Apart,
     /// Nothing to do until a waker calls.
     Wait,
 }
@@ -169,11 +173,14 @@ impl Spooler {
             prev: 0,
             since: Instant::now(),
             head_sent: None,
+            ready: true,
             timer: None,
             spool,
         };
+        spooler.spool.expect(guest.key);
         if !guest.durable {
             spooler.be_plain();
+            spooler.spool.settled(guest.key);
         }
         spooler
     }
@@ -184,7 +191,9 @@ impl Spooler {
         if !self.spool.is_outbox() {
             self.topics.iter().for_each(|(prefix, _)| self.spool.change_plain(prefix, true));
             self.records = Records::new(self.spool.log.clone(), false);
-            self.role = Role::Plain { position: self.spool.log.newest() };
+            let position = self.spool.log.newest();
+            self.spool.plain_at(self.key, position);
+            self.role = Role::Plain { position };
             return;
         }
         self.role = Role::Nothing;
@@ -314,18 +323,25 @@ impl Spooler {
             self.spool.told_of_loss(&name);
         }
         self.role = Role::Named { name, holder };
+        self.settle(shared);
+    }
+
+    /// What it is, it is from here on: who waits for subscribers may count it.
+    fn settle(&self, shared: &Shared) {
+        self.spool.settled(self.key);
+        shared.changed.notify_waiters();
     }
 
     fn acknowledge(&mut self, name: &Arc<Name>, holder: HolderKey, acks: &Acks) -> Result<(), Reason> {
-        let (cursor, done, wakers) = {
+        let wakers = {
             let mut state = name.lock();
             let before = state.queue.total_in_flight();
             state.queue.acknowledge(holder, acks)?;
             state.counts.acked += before.saturating_sub(state.queue.total_in_flight()) as u64;
-            (state.queue.cursor(), state.queue.done(), state.wake_others())
+            self.spool.advance(name, &mut state, false);
+            state.wake_others()
         };
-        self.spool.log.advance(&name.name, cursor, &done);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
@@ -338,7 +354,7 @@ impl Spooler {
             }
             state.wake_others()
         };
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
@@ -366,7 +382,7 @@ impl Spooler {
             let Poll::Ready(saved) = Pin::new(saving).poll(cx) else { return Ok(false) };
             self.saved(shared, saved.map_err(io::Error::other).and_then(|saved| saved));
         }
-        self.poll_timer(cx);
+        self.poll_timer(shared, cx);
         let filled = match &self.role {
             Role::Waiting | Role::Starting { .. } | Role::Nothing => Ok(false),
             Role::Refused(reason) => {
@@ -400,12 +416,33 @@ impl Spooler {
         while open {
             let blocked =
                 shared.outbound.backlog(self.key) + lot.bytes >= BACKLOG || shared.outbound.is_blocked(self.key);
-            open = !blocked && matches!(self.step(&mut lot, cx)?, Step::On);
-            if lot.is_full() || !open {
+            self.set_ready(!blocked);
+            let step = if blocked { Step::Wait } else { self.step(&mut lot, cx)? };
+            open = !matches!(step, Step::Wait);
+            if lot.is_full() || !matches!(step, Step::On) {
                 filled |= self.announce(shared, std::mem::take(&mut lot));
             }
         }
+        if !filled {
+            self.tell_head(shared);
+        }
         Ok(filled)
+    }
+
+    /// A worker whose connection takes no bytes holds up no other.
+    fn set_ready(&mut self, ready: bool) {
+        if ready == self.ready || !self.spool.is_outbox() {
+            return;
+        }
+        self.ready = ready;
+        if let Role::Named { name, holder } | Role::Kernel { name, holder, .. } = &self.role {
+            let wakers = {
+                let mut state = name.lock();
+                state.queue.set_ready(*holder, ready);
+                state.wake_others()
+            };
+            wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// One record, or one stretch without any.
@@ -456,10 +493,9 @@ impl Spooler {
         lot: &mut Lot,
         cx: &mut Context<'_>,
     ) -> Result<Step, Reason> {
-        if !lot.again && !lot.entries.is_empty() {
-            // Another announcement: what is in order goes first.
-            cx.waker().wake_by_ref();
-            return Ok(Step::Wait);
+        // What is in order goes first; and numbers ascend within one announcement.
+        if lot.entries.last().is_some_and(|last| !lot.again || last.sequence >= sequence) {
+            return Ok(Step::Apart);
         }
         match self.again.poll_after(sequence.saturating_sub(1), cx) {
             Poll::Pending => Ok(Step::Wait),
@@ -497,8 +533,7 @@ impl Spooler {
         cx: &mut Context<'_>,
     ) -> Result<Step, Reason> {
         if lot.again {
-            cx.waker().wake_by_ref();
-            return Ok(Step::Wait);
+            return Ok(Step::Apart);
         }
         match self.records.poll_after(after, cx) {
             Poll::Pending => Ok(Step::Wait),
@@ -515,7 +550,7 @@ impl Spooler {
             }
             Poll::Ready(Ok(Found::Nothing(end))) => {
                 state.queue.skip(end);
-                self.moved(name, state);
+                self.spool.advance(name, state, false);
                 Ok(Step::On)
             }
             Poll::Ready(Ok(Found::Record)) => {
@@ -529,20 +564,13 @@ impl Spooler {
                 let unwanted = !self.spool.is_outbox() && !state.filter.matches(record.topic(), record.sequence);
                 if unwanted {
                     state.queue.skip(record.sequence);
-                    if state.queue.total_in_flight() == 0 {
-                        self.moved(name, state);
-                    }
+                    self.spool.advance(name, state, false);
                 } else {
                     self.spool.hand_out(name, state, holder, record, |tries| lot.push(record, tries));
                 }
                 Ok(Step::On)
             }
         }
-    }
-
-    /// Numbers without records moved the cursor: the registry hears of it.
-    fn moved(&self, name: &Arc<Name>, state: &NameState) {
-        self.spool.log.advance(&name.name, state.queue.cursor(), &state.queue.done());
     }
 
     /// Puts a lot into the connection's queue, announced.
@@ -639,6 +667,7 @@ impl Spooler {
             shared.outbound.push_records(self.key, lot.finish(None), count);
             filled = true;
         }
+        self.spool.plain_at(self.key, position);
         self.role = Role::Plain { position };
         Ok(filled)
     }
@@ -646,7 +675,7 @@ impl Spooler {
     /// How many records after `position` this subscriber would have got.
     fn count_wanted(&self, position: u64) -> u64 {
         let mut records = Records::new(self.spool.log.clone(), false);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         let (mut at, mut count) = (position, 0);
         loop {
             match records.poll_after(at, &mut cx) {
@@ -661,12 +690,13 @@ impl Spooler {
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+    fn poll_timer(&mut self, shared: &Shared, cx: &mut Context<'_>) {
         let Some(timer) = &mut self.timer else { return };
         if timer.as_mut().poll(cx).is_ready() {
             self.timer = None;
             if matches!(self.role, Role::Waiting) && self.since.elapsed() >= PATIENCE {
                 self.be_plain();
+                self.settle(shared);
             }
         }
     }
@@ -697,7 +727,7 @@ impl Spooler {
     }
 
     /// Tells a holder that gets nothing where the spool is.
-    pub(crate) fn tell_head(&mut self, shared: &Shared) {
+    fn tell_head(&mut self, shared: &Shared) {
         if !matches!(self.role, Role::Named { .. }) {
             return;
         }
@@ -712,6 +742,8 @@ impl Spooler {
 
 impl Drop for Spooler {
     fn drop(&mut self) {
+        self.spool.settled(self.key);
+        self.spool.plain_gone(self.key);
         match &self.role {
             Role::Named { name, holder } | Role::Kernel { name, holder, .. } => {
                 self.spool.leave(name, self.key, *holder);

@@ -21,7 +21,7 @@ macro_rules! spool_setters {
     (@type $socket:ident { $($(#[$doc:meta])* $name:ident($field:ident: $type:ty) $(=> $convert:expr)?;)* }) => {
         impl Builder<$socket> {
             /// Keeps what is sent in this directory until it was delivered and acknowledged: see the page
-            /// [`durable`](crate::durable_sockets). The directory is made if it is missing, with access for this user
+            /// [`durable_sockets`](crate::durable_sockets). The directory is made if it is missing, with access for this user
             /// only; one socket at a time uses it. Opened by `build`, `bind` or `connect`, which recover it if needed.
             pub fn spool(mut self, dir: impl Into<PathBuf>) -> Self {
                 self.spool_mut().dir = dir.into();

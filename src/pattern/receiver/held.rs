@@ -14,37 +14,6 @@ use crate::queue::batch::Batch;
 use crate::queue::inbox::Tag;
 use crate::queue::reader::Run;
 
-/// What a receiver with a durable name has in hand.
-pub(super) struct Held {
-    /// When a delivery counts as done; None on a socket without a durable name.
-    pub(super) ack: Option<Ack>,
-    /// Handed out, and done when the next one is asked for.
-    current: Vec<Tag>,
-}
-
-impl Held {
-    pub(super) fn new(ack: Option<Ack>) -> Held {
-        Held { ack, current: Vec::new() }
-    }
-
-    /// The application asks for more: what it has is done.
-    fn finish(&mut self) {
-        for tag in self.current.drain(..) {
-            tag.ledger.done(tag.sequence);
-        }
-    }
-}
-
-impl Drop for Held {
-    /// The receiver goes: with `OnNext`, closing is as good as asking for the next one only if the socket was closed
-    /// in order; a receiver that vanishes with a message in hand has not said that it is done.
-    fn drop(&mut self) {
-        for tag in self.current.drain(..) {
-            tag.ledger.release(tag.sequence);
-        }
-    }
-}
-
 impl Receiver {
     /// Whether a message that came out of a spool is for the user. The spooler chose it by the stored prefixes; what
     /// was cancelled here meanwhile is done unseen.
@@ -63,7 +32,7 @@ impl Receiver {
     }
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Message, Option<Tag>), RecvError>> {
-        self.held.finish();
+        self.socket.finish_hand();
         loop {
             match self.reader.poll_next(cx) {
                 Poll::Ready(Ok((_, message))) => {
@@ -83,7 +52,12 @@ impl Receiver {
     }
 
     fn try_delivery(&mut self) -> Result<(Message, Option<Tag>), TryRecvError> {
-        self.held.finish();
+        self.socket.finish_hand();
+        self.next_delivery()
+    }
+
+    /// One more, while those handed out before are still in use.
+    fn next_delivery(&mut self) -> Result<(Message, Option<Tag>), TryRecvError> {
         loop {
             let next = self.reader.try_next();
             if next.is_err() {
@@ -100,17 +74,17 @@ impl Receiver {
     /// What happens to a delivery's tag when the message is handed out.
     fn hand_out(&mut self, message: Message, tag: Option<Tag>) -> Delivery {
         let Some(tag) = tag else { return Delivery::new(message, None, false) };
-        match self.held.ack {
+        match self.ack {
             Some(Ack::Manual) => return Delivery::new(message, Some(tag), true),
             Some(Ack::OnReceive) => tag.ledger.done(tag.sequence),
-            _ => self.held.current.push(tag.clone()),
+            _ => self.socket.hand_out(tag.clone()),
         }
         Delivery::new(message, Some(tag), false)
     }
 
     /// For `recv` and the stream.
     pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, RecvError>> {
-        if self.held.ack == Some(Ack::Manual) {
+        if self.ack == Some(Ack::Manual) {
             return Poll::Ready(Err(RecvError::ManualAck));
         }
         self.poll_delivery(cx).map_ok(|(message, tag)| self.hand_out(message, tag).into_message())
@@ -121,7 +95,7 @@ impl Receiver {
     }
 
     pub(super) fn try_recv_held(&mut self) -> Result<Message, TryRecvError> {
-        if self.held.ack == Some(Ack::Manual) {
+        if self.ack == Some(Ack::Manual) {
             return Err(TryRecvError::ManualAck);
         }
         let (message, tag) = self.try_delivery()?;
@@ -137,13 +111,10 @@ impl Receiver {
     ) -> Result<usize, RecvError> {
         let first = self.recv_held(limit).await?;
         batch.push(Run::Value(first));
-        let mut tags = std::mem::take(&mut self.held.current);
         while batch.len() < max.max(1) {
-            let Ok(message) = self.try_recv_held() else { break };
-            batch.push(Run::Value(message));
-            tags.append(&mut self.held.current);
+            let Ok((message, tag)) = self.next_delivery() else { break };
+            batch.push(Run::Value(self.hand_out(message, tag).into_message()));
         }
-        self.held.current = tags;
         Ok(batch.len())
     }
 
@@ -188,7 +159,7 @@ impl Receiver {
 
     /// What was handed out last is done, without asking for more: under `Ack::OnNext`, the end of orderly work.
     pub fn ack_last(&mut self) {
-        self.held.finish();
+        self.socket.finish_hand();
         self.socket.settle();
     }
 

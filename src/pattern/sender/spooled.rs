@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Route, Sender, accepted};
+use super::{Route, Sender};
 use crate::error::SendError;
 use crate::message::{Message, Receipt};
 use crate::socket::durable::{Pending, Spool};
@@ -47,7 +47,7 @@ impl Sender {
     /// Dropped, the message may have been accepted.
     pub async fn send_at(&self, message: impl Into<Message>, when: SystemTime) -> Result<Receipt, SendError<Message>> {
         match &self.route {
-            Route::Log(spool, _) => accepted(spool.append_at(message.into(), when).await?).await,
+            Route::Log(spool, _) => spool.append_at(message.into(), when).await?.accepted().await,
             _ => Err(SendError::NoRoute(message.into())),
         }
     }

@@ -62,7 +62,7 @@ pub(crate) struct Start {
     pub(crate) spool: SpoolId,
     /// The holder is done with everything up to here.
     pub(crate) done: u64,
-    /// Seconds without a connection after which the name may go; 0 leaves it to the spool.
+    /// Seconds without a connection after which the name may go; 0 leaves it to the spool, [`u32::MAX`] is never.
     pub(crate) expiry_s: u32,
 }
 

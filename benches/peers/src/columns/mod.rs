@@ -25,7 +25,8 @@ impl Flavour {
         [Flavour::Current, Flavour::Multi].into_iter().find(|flavour| flavour.name() == name)
     }
 
-    fn runtime(self) -> tokio::runtime::Runtime {
+    /// The runtime itself, for what lives outside it.
+    pub fn runtime(self) -> tokio::runtime::Runtime {
         let mut builder = match self {
             Flavour::Current => tokio::runtime::Builder::new_current_thread(),
             Flavour::Multi => tokio::runtime::Builder::new_multi_thread(),

@@ -6,7 +6,9 @@ use ginnel::{Credentials, Security, SocketType};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::durable::{AckMode, RawHolder, RawSpool};
 use super::options::ZmqOptions;
+use crate::durable::{HolderSettings, SpoolSettings};
 use crate::formats::json;
 
 /// A checked CONFIG.
@@ -19,6 +21,8 @@ pub(super) struct Config {
     pub(super) identity: Option<Vec<u8>>,
     pub(super) options: ZmqOptions,
     pub(super) security: Security,
+    pub(super) spool: Option<SpoolSettings>,
+    pub(super) holder: Option<(HolderSettings, AckMode)>,
     pub(super) ack: bool,
     pub(super) exit_on_eof: bool,
 }
@@ -38,6 +42,8 @@ struct Raw {
     options: BTreeMap<String, Value>,
     plain: Option<Plain>,
     plain_server: Option<PlainServer>,
+    spool: Option<RawSpool>,
+    durable: Option<RawHolder>,
     #[serde(default)]
     ack: bool,
     #[serde(default)]
@@ -82,9 +88,15 @@ pub(super) fn parse(text: &str) -> Result<Config, String> {
         identity: raw.identity.map(|text| identity(&text)).transpose()?,
         options: ZmqOptions::parse(&raw.options, socket_type).map_err(|why| format!("CONFIG: {why}"))?,
         security: security(raw.plain, raw.plain_server)?,
+        spool: raw.spool.map(|spool| spool.check(socket_type)).transpose().map_err(in_config)?,
+        holder: raw.durable.map(|holder| holder.check(socket_type)).transpose().map_err(in_config)?,
         ack: raw.ack,
         exit_on_eof: raw.exit_on_eof,
     })
+}
+
+fn in_config(why: String) -> String {
+    format!("CONFIG: {why}")
 }
 
 fn bytes(key: &str, text: &str) -> Result<Vec<u8>, String> {
@@ -115,6 +127,8 @@ fn security(plain: Option<Plain>, server: Option<PlainServer>) -> Result<Securit
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -132,13 +146,51 @@ mod tests {
     }
 
     #[test]
+    fn a_spool_and_a_durable_name() {
+        let config = parse(
+            r#"{"type":"pub","spool":{"dir":"q","sync":"100ms","max_bytes":"64Mi","when_full":"drop-oldest",
+                "declare":{"audit":["YQ=="]},"min_free_disk":0,"segment_bytes":4096,"max_age":1500,"max_lag_age":"1h",
+                "max_tries":3,"batch_delay":1}}"#,
+        );
+        let spool = config.expect("CONFIG").spool.expect("a spool");
+        assert_eq!(spool.sync, Some(ginnel::Sync::Every(Duration::from_millis(100))));
+        assert_eq!(spool.max_bytes, Some(64 << 20));
+        assert_eq!(spool.max_age, Some(Duration::from_millis(1500)));
+        assert_eq!(spool.max_lag_age, Some(Duration::from_secs(3600)));
+        assert_eq!(spool.batch_delay, Some(Duration::from_millis(1)));
+        assert_eq!(spool.declared, [("audit".to_owned(), vec![b"a".to_vec()])]);
+        let config = parse(
+            r#"{"type":"sub","durable":{"name":"audit","ack":"manual","from":"oldest","cursor":"c","require":true,
+                "resume":[{"spool":"000102030405060708090a0b0c0d0e0f","seq":7}]}}"#,
+        );
+        let (holder, ack) = config.expect("CONFIG").holder.expect("a name");
+        assert_eq!((holder.name.as_str(), ack), ("audit", AckMode::Manual));
+        assert!(holder.from_oldest && holder.require_durable && !holder.take_over);
+        assert_eq!(holder.resume[0].sequence, 7);
+    }
+
+    #[test]
     fn wrong_configs_say_why() {
         let cases = [
             ("", "CONFIG"),
             ("{}", "type"),
             (r#"{"type":"stream"}"#, "unknown type"),
-            (r#"{"type":"push","spool":{"dir":"x"}}"#, "unknown field `spool`"),
-            (r#"{"type":"pull","durable":{"name":"x"}}"#, "unknown field `durable`"),
+            (r#"{"type":"pull","spool":{"dir":"x"}}"#, "spool is for push and pub"),
+            (r#"{"type":"push","spool":{"sync":"batch"}}"#, "missing field `dir`"),
+            (r#"{"type":"push","spool":{"dir":"x","declare":{"a":[]}}}"#, "declare is for pub"),
+            (r#"{"type":"pub","spool":{"dir":"x","plain_pull":true}}"#, "plain_pull is for push"),
+            (r#"{"type":"pub","spool":{"dir":"x","sync":"often"}}"#, "sync: write batch"),
+            (r#"{"type":"pub","spool":{"dir":"x","sync":0}}"#, "sync: write batch"),
+            (r#"{"type":"pub","spool":{"dir":"x","max_bytes":-1}}"#, "max_bytes"),
+            (r#"{"type":"pub","spool":{"dir":"x","max_age":"old"}}"#, "max_age"),
+            (r#"{"type":"pub","spool":{"dir":"x","when_full":"panic"}}"#, "when_full"),
+            (r#"{"type":"pub","spool":{"dir":"x","declare":{"a":["?"]}}}"#, "base64"),
+            (r#"{"type":"pub","spool":{"dir":"x","colour":1}}"#, "unknown field `colour`"),
+            (r#"{"type":"push","durable":{"name":"x"}}"#, "durable is for pull and sub"),
+            (r#"{"type":"pull","durable":{}}"#, "missing field `name`"),
+            (r#"{"type":"pull","durable":{"name":"x","ack":"exec"}}"#, "ack: write next"),
+            (r#"{"type":"pull","durable":{"name":"x","from":"then"}}"#, "from: write now"),
+            (r#"{"type":"pull","durable":{"name":"x","resume":[{"spool":"1","seq":1}]}}"#, "32 hex digits"),
             (r#"{"type":"pull","curve":{}}"#, "unknown field `curve`"),
             (r#"{"type":"push","options":{"sndhwmm":1}}"#, "unknown option sndhwmm"),
             (r#"{"type":"push","identity":""}"#, "identity"),

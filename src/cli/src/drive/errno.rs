@@ -7,6 +7,7 @@ use ginnel::{BindError, ConnectError, DetachError, SendError};
 #[allow(clippy::upper_case_acronyms)]
 pub(super) enum Errno {
     ENOENT,
+    EIO,
     EAGAIN,
     EACCES,
     EINVAL,
@@ -25,6 +26,7 @@ impl Errno {
         const HAUSNUMERO: i32 = 156_384_712;
         match self {
             Errno::ENOENT => 2,
+            Errno::EIO => 5,
             Errno::EAGAIN => 11,
             Errno::EACCES => 13,
             Errno::EINVAL => 22,
@@ -41,6 +43,7 @@ impl Errno {
     pub(super) fn name(self) -> &'static str {
         match self {
             Errno::ENOENT => "ENOENT",
+            Errno::EIO => "EIO",
             Errno::EAGAIN => "EAGAIN",
             Errno::EACCES => "EACCES",
             Errno::EINVAL => "EINVAL",
@@ -72,9 +75,10 @@ impl<T> From<SendError<T>> for Fault {
     fn from(e: SendError<T>) -> Fault {
         let errno = match &e {
             SendError::Closed(_) => Some(Errno::ETERM),
-            SendError::Timeout(_) => Some(Errno::EAGAIN),
+            SendError::Timeout(_) | SendError::Full(_) => Some(Errno::EAGAIN),
             SendError::NoRoute(_) => Some(Errno::EHOSTUNREACH),
             SendError::TooLarge(_) => Some(Errno::EMSGSIZE),
+            SendError::SpoolFailed(_) | SendError::DurabilityUnknown { .. } => Some(Errno::EIO),
             _ => None,
         };
         Fault { errno, why: e.to_string() }

@@ -1,6 +1,6 @@
 //! Lines for stdout: every event that `drive` reports, each one JSON object and LF.
 
-use ginnel::{Event, Frame, Reason};
+use ginnel::{Delivery, Event, Frame, Reason};
 use serde_json::{Map, Value, json};
 
 use super::errno::Fault;
@@ -14,20 +14,40 @@ pub(super) fn ready(endpoints: &[String]) -> Vec<u8> {
     line(&json!({"ev": "ready", "endpoints": endpoints}))
 }
 
-/// Appends a received message. By hand: this is the hot line.
+/// Appends a received message.
 pub(super) fn message<'a>(out: &mut Vec<u8>, frames: impl Iterator<Item = &'a [u8]>) {
+    message_frames(out, frames);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends a message as a durable name receives it.
+pub(super) fn delivery(out: &mut Vec<u8>, delivery: &Delivery) {
+    message_frames(out, frames(None, delivery.message()));
+    if let (Some(sequence), Some(spool)) = (delivery.sequence(), delivery.spool()) {
+        let tries = delivery.tries();
+        out.extend_from_slice(format!(",\"seq\":{sequence},\"tries\":{tries},\"spool\":\"{spool}\"").as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// By hand: this is the hot line.
+fn message_frames<'a>(out: &mut Vec<u8>, frames: impl Iterator<Item = &'a [u8]>) {
     out.extend_from_slice(b"{\"m\":[");
     for (index, frame) in frames.enumerate() {
         out.extend_from_slice(if index > 0 { b",\"" } else { b"\"" });
         out.extend_from_slice(encode(frame).as_bytes());
         out.push(b'"');
     }
-    out.extend_from_slice(b"]}\n");
+    out.push(b']');
 }
 
-/// Appends the count of accepted sends.
-pub(super) fn sent(out: &mut Vec<u8>, total: u64) {
-    out.extend_from_slice(format!("{{\"ev\":\"sent\",\"n\":{total}}}\n").as_bytes());
+/// Appends the count of accepted sends, with a number: `seq` of the last record, or `delayed` of a message that waits.
+pub(super) fn sent(out: &mut Vec<u8>, total: u64, number: Option<(&str, u64)>) {
+    out.extend_from_slice(format!("{{\"ev\":\"sent\",\"n\":{total}").as_bytes());
+    if let Some((key, number)) = number {
+        out.extend_from_slice(format!(",\"{key}\":{number}").as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
 }
 
 /// A command was carried out; `more` is added to the object.
@@ -53,6 +73,13 @@ pub(super) fn err(op: &str, number: Option<u64>, fault: &Fault) -> Vec<u8> {
 
 pub(super) fn fatal(why: &str) -> Vec<u8> {
     line(&json!({"ev": "fatal", "why": why}))
+}
+
+/// News of durable delivery.
+pub(super) fn spool(event: &Event) -> Vec<u8> {
+    let mut object = fields(event);
+    object.insert("ev".to_owned(), json!("spool"));
+    line(&Value::Object(object))
 }
 
 /// What the socket's monitor saw.
@@ -103,9 +130,55 @@ pub(crate) fn fields(event: &Event) -> Map<String, Value> {
             set("topic", json!(encode(topic)));
         }
         Event::Missed { count } => set("count", json!(count)),
-        _ => {}
+        event => spool_fields(&mut set, event),
     }
     object
+}
+
+fn spool_fields(set: &mut impl FnMut(&str, Value), event: &Event) {
+    match event {
+        Event::SpoolFull { bytes, limit } => {
+            set("bytes", json!(bytes));
+            set("limit", json!(limit));
+        }
+        Event::SpoolFailed { error } => set("error", json!(error)),
+        Event::Lost { name, from, to, records, bytes } => {
+            set("name", json!(name));
+            set("from", json!(from));
+            set("to", json!(to));
+            set("records", json!(records));
+            set("bytes", json!(bytes));
+        }
+        Event::Damaged { segment, offset, bytes, from, to } => {
+            set("segment", json!(segment));
+            set("offset", json!(offset));
+            set("bytes", json!(bytes));
+            set("from", json!(from));
+            set("to", json!(to));
+        }
+        Event::Recovered { records, torn, next } => {
+            set("records", json!(records));
+            set("torn", json!(torn));
+            set("next", json!(next));
+        }
+        Event::NameExpired { name } => set("name", json!(name)),
+        Event::NameStalled { name, lag } => {
+            set("name", json!(name));
+            set("lag", json!(lag));
+        }
+        Event::PlainPeer { peer } => set("peer", json!(peer)),
+        Event::SpoolChanged { peer, old, new } => {
+            set("peer", json!(peer));
+            set("old", json!(old.to_string()));
+            set("new", json!(new.to_string()));
+        }
+        Event::DeadLetter { name, sequence } => {
+            set("name", json!(name));
+            set("sequence", json!(sequence));
+        }
+        Event::ClockStep { by_ms } => set("by_ms", json!(by_ms)),
+        _ => {}
+    }
 }
 
 fn set_reason(set: &mut impl FnMut(&str, Value), reason: &Reason) {
@@ -141,6 +214,10 @@ mod tests {
         let mut out = Vec::new();
         message(&mut out, frames(Some(b"id"), &[Frame::EMPTY, Frame::from("hi")]));
         assert_eq!(out, b"{\"m\":[\"aWQ=\",\"\",\"aGk=\"]}\n");
+        out.clear();
+        sent(&mut out, 3, None);
+        sent(&mut out, 4, Some(("seq", 9)));
+        assert_eq!(out, b"{\"ev\":\"sent\",\"n\":3}\n{\"ev\":\"sent\",\"n\":4,\"seq\":9}\n");
         let err = parse(&err("send", Some(3), &Fault::new(Errno::EFSM, "out of turn")));
         assert_eq!(
             err,
@@ -149,6 +226,16 @@ mod tests {
         assert_eq!(parse(&ready(&["tcp://h:1".to_owned()])), json!({"ev": "ready", "endpoints": ["tcp://h:1"]}));
         assert_eq!(parse(&done("bind", Map::new())), json!({"ev": "done", "cmd": "bind"}));
         assert_eq!(parse(&fatal("x")), json!({"ev": "fatal", "why": "x"}));
+    }
+
+    #[test]
+    fn spool_events_keep_their_names() {
+        let lost = Event::Lost { name: "audit".to_owned(), from: 2, to: 4, records: 3, bytes: 120 };
+        assert_eq!(
+            parse(&spool(&lost)),
+            json!({"ev": "spool", "kind": "Lost", "name": "audit", "from": 2, "to": 4, "records": 3, "bytes": 120})
+        );
+        assert_eq!(parse(&spool(&Event::NamesLost)), json!({"ev": "spool", "kind": "NamesLost"}));
     }
 
     #[test]

@@ -2,20 +2,22 @@
 //!
 //! Three things run side by side in one task: `steer` reads lines and does what they say, `pump` receives and
 //! is the only writer of stdout, and the monitor's events join its lines. `socket` knows the eleven types,
-//! `line` and `event` the JSON.
+//! `line` and `event` the JSON; `receipts` and `held` what is between a spool and its acknowledgement.
 
 mod config;
+mod durable;
 mod errno;
 mod event;
+mod held;
 mod line;
 mod options;
 mod outbox;
+mod receipts;
 mod socket;
 mod steer;
 
 use std::cell::Cell;
 use std::io::Write;
-use std::rc::Rc;
 use std::time::Duration;
 
 use ginnel::{Monitor, Socket};
@@ -26,9 +28,12 @@ use crate::log::{self, Level};
 use crate::output::{CHUNK, Output};
 use crate::setup;
 use crate::signals::Stop;
+use crate::watch;
 
+use held::Held;
 use outbox::Outbox;
-use socket::{Incoming, Parts};
+use receipts::Receipts;
+use socket::{Arrival, Incoming, Parts};
 
 pub(crate) use event::fields as event_fields;
 
@@ -44,22 +49,31 @@ pub(crate) async fn run(args: DriveArgs) -> Result<i32, Failure> {
     })
 }
 
+/// What the parts that run side by side have in common.
+struct Shared {
+    outbox: Outbox,
+    held: Held,
+    receipts: Receipts,
+}
+
 async fn drive(args: DriveArgs) -> Result<i32, Failure> {
     let text = config::load(&args.socket).map_err(Failure::usage)?;
     let config = config::parse(&text).map_err(Failure::usage)?;
     let stop = Stop::listen().map_err(Failure::failed)?;
     let output = Output::stdout().map_err(Failure::failed)?;
-    let Parts { socket, outgoing, incoming, asked } = socket::build(&config).map_err(Failure::usage)?;
-    let monitor = socket.monitor();
-    let outbox = Rc::new(Outbox::default());
+    let Parts { socket, outgoing, incoming, asked } = socket::build(&config)?;
+    let mut monitor = socket.monitor();
+    let held = Held::new(config.holder.as_ref().map(|(_, ack)| *ack));
+    let shared = Shared { outbox: Outbox::default(), held, receipts: Receipts::default() };
     let bound = setup::attach(&socket, &config.bind, &config.connect).await?;
-    outbox.push_now(&event::ready(&bound));
+    shared.outbox.push_now(&event::ready(&bound));
     let work = async {
         let code = tokio::select! {
             biased;
             code = stop.requested() => code,
-            code = steer::run(&config, &socket, outgoing, &outbox) => code,
-            () = watch(monitor, &outbox) => exit::OK,
+            code = steer::run(&config, &socket, outgoing, &shared) => code,
+            () = watch(&mut monitor, &shared.outbox) => exit::OK,
+            () = shared.receipts.report(&shared.outbox, config.ack) => exit::OK,
         };
         // Requests wait in the socket, not in a peer's queue; closing, or dropping `incoming`, gives them up.
         let _ = tokio::time::timeout(config.options.linger(), all_handed_over(&socket, &asked)).await;
@@ -67,10 +81,17 @@ async fn drive(args: DriveArgs) -> Result<i32, Failure> {
     };
     let code = tokio::select! {
         biased;
-        failure = pump(incoming, &outbox, &output) => return Err(failure),
+        failure = pump(incoming, &shared, &output) => return Err(failure),
         code = work => code,
     };
-    finish(&socket, &stop, &outbox, &output, code).await
+    let code = close(&socket, &stop, code).await;
+    while let Some(event) = monitor.try_recv() {
+        if watch::is_spool(&event) {
+            watch::report(&event);
+            shared.outbox.push_now(&event::spool(&event));
+        }
+    }
+    finish(&shared, &output, code).await
 }
 
 async fn all_handed_over(socket: &Socket, asked: &Cell<u64>) {
@@ -79,8 +100,8 @@ async fn all_handed_over(socket: &Socket, asked: &Cell<u64>) {
     }
 }
 
-/// Drains the socket for linger, then stdout.
-async fn finish(socket: &Socket, stop: &Stop, outbox: &Outbox, output: &Output, code: i32) -> Result<i32, Failure> {
+/// Drains the socket for linger.
+async fn close(socket: &Socket, stop: &Stop, code: i32) -> i32 {
     let closing = socket.close();
     tokio::pin!(closing);
     let (report, code) = tokio::select! {
@@ -90,8 +111,13 @@ async fn finish(socket: &Socket, stop: &Stop, outbox: &Outbox, output: &Output, 
     if report.dropped > 0 {
         log::warn(format!("{} messages were not delivered", report.dropped));
     }
+    code
+}
+
+/// The last lines.
+async fn finish(shared: &Shared, output: &Output, code: i32) -> Result<i32, Failure> {
     let mut last = Vec::new();
-    outbox.take(&mut last);
+    shared.outbox.take(&mut last);
     match tokio::time::timeout(LAST_LINES, output.write(last)).await {
         Ok(Err(e)) => Err(exit::stdout_failure(&e)),
         _ => Ok(code),
@@ -99,34 +125,51 @@ async fn finish(socket: &Socket, stop: &Stop, outbox: &Outbox, output: &Output, 
 }
 
 /// Receives, and writes stdout: nothing is received while a write waits. Returns when stdout fails.
-async fn pump(mut incoming: Incoming, outbox: &Outbox, output: &Output) -> Failure {
+async fn pump(mut incoming: Incoming, shared: &Shared, output: &Output) -> Failure {
+    let Shared { outbox, held, .. } = shared;
     let mut chunk = Vec::new();
     loop {
         let received = tokio::select! {
             biased;
             () = outbox.filled() => None,
+            answer = held.asked_to_drop() => {
+                // Who asked may have ended meanwhile.
+                let _ = answer.send(incoming.drop_name().await);
+                None
+            }
             received = incoming.recv() => Some(received),
         };
         // First what was caused before the message.
         outbox.take(&mut chunk);
         if let Some(received) = received {
-            received.write(&mut chunk);
+            print(received, &mut chunk, held);
         }
         while chunk.len() < CHUNK {
             let Some(received) = incoming.try_recv() else { break };
-            received.write(&mut chunk);
+            print(received, &mut chunk, held);
         }
         match output.write(chunk).await {
             Ok(empty) => chunk = empty,
             Err(e) => return exit::stdout_failure(&e),
         }
+        held.flushed();
     }
 }
 
-/// With `-v` the monitor's events are lines too; else they only keep the monitor from filling.
-async fn watch(mut monitor: Monitor, outbox: &Outbox) {
+fn print(received: Arrival, chunk: &mut Vec<u8>, held: &Held) {
+    received.write(chunk);
+    if let Arrival::Delivery(delivery) = received {
+        held.printed(delivery);
+    }
+}
+
+/// News of durable delivery are lines always, all other events with `-v`.
+async fn watch(monitor: &mut Monitor, outbox: &Outbox) {
     while let Some(event) = monitor.recv().await {
-        if log::enabled(Level::Debug) {
+        if watch::is_spool(&event) {
+            watch::report(&event);
+            outbox.push(event::spool(&event)).await;
+        } else if log::enabled(Level::Debug) {
             outbox.push(event::monitor(&event)).await;
         }
     }

@@ -26,21 +26,42 @@ struct State {
     lines: usize,
     sent: u64,
     reported: u64,
+    /// The last record of those, on a spool.
+    sequence: Option<u64>,
 }
 
 impl State {
     fn report_sent(&mut self) {
         if self.sent != self.reported {
             self.reported = self.sent;
-            event::sent(&mut self.bytes, self.sent);
+            event::sent(&mut self.bytes, self.sent, self.sequence.map(|sequence| ("seq", sequence)));
         }
     }
 }
 
 impl Outbox {
     /// Counts one accepted send, to be reported when the writer comes by.
-    pub(super) fn count_sent(&self) {
-        self.lock().sent += 1;
+    pub(super) fn count_sent(&self, sequence: Option<u64>) {
+        let mut state = self.lock();
+        state.sent += 1;
+        state.sequence = sequence;
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Counts and reports one accepted message that waits for its time. Waits while too many lines are there.
+    pub(super) async fn push_delayed(&self, number: u64) {
+        while self.lock().lines >= LINES_MAX {
+            self.emptied.notified().await;
+        }
+        let mut state = self.lock();
+        state.report_sent();
+        state.sent += 1;
+        state.reported = state.sent;
+        let total = state.sent;
+        event::sent(&mut state.bytes, total, Some(("delayed", number)));
+        state.lines += 1;
+        drop(state);
         self.filled.notify_one();
     }
 
@@ -100,10 +121,10 @@ mod tests {
     #[test]
     fn sends_are_merged_and_keep_their_place() {
         let outbox = Outbox::default();
-        outbox.count_sent();
-        outbox.count_sent();
+        outbox.count_sent(None);
+        outbox.count_sent(None);
         outbox.push_now(b"{\"ev\":\"x\"}\n");
-        outbox.count_sent();
+        outbox.count_sent(None);
         let mut out = Vec::new();
         outbox.take(&mut out);
         let lines: Vec<&[u8]> = out.split(|&b| b == b'\n').filter(|line| !line.is_empty()).collect();

@@ -3,22 +3,26 @@
 //! REQ and REP keep their turns here as libzmq's do; a ROUTER's peer id is the first frame, both ways.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ginnel::{
-    Buildable, Builder, Dealer, Message, OptionError, Pair, PeerId, Pub, Pull, Push, Receiver, Rep, Req, RequestError,
-    Responder, Router, RouterReceiver, RouterSender, SendError, Sender, Socket, SocketType, Sub, Subscriptions, XPub,
-    XSub,
+    Buildable, Builder, Dealer, Delivery, Message, Pair, PeerId, Pending, Pub, Pull, Push, Receipt, Receiver, Rep, Req,
+    RequestError, Responder, Router, RouterReceiver, RouterSender, SendError, Sender, Socket, SocketType, Spool, Sub,
+    Subscriptions, XPub, XSub,
 };
 use tokio::sync::{Notify, mpsc};
 
 use super::config::Config;
 use super::errno::{Errno, Fault};
 use super::event;
+use crate::durable::{Holder, HolderSettings, Spooler};
 use crate::ends;
+use crate::exit::Failure;
+use crate::setup;
 
 /// A socket that is not attached yet, with its two directions.
 pub(super) struct Parts {
@@ -38,28 +42,36 @@ fn common<S: Buildable>(builder: Builder<S>, config: &Config) -> Builder<S> {
     builder
 }
 
-pub(super) fn build(config: &Config) -> Result<Parts, OptionError> {
+pub(super) fn build(config: &Config) -> Result<Parts, Failure> {
+    let mut parts = build_type(config)?;
+    parts.incoming.durable = config.holder.is_some();
+    Ok(parts)
+}
+
+fn build_type(config: &Config) -> Result<Parts, Failure> {
     let on = |name| config.options.is_set(name);
     match config.socket_type {
         SocketType::Push => {
-            let push = common(Push::builder(), config).build()?;
-            Ok(parts(handle(&push), Out::Plain((*push).clone()), In::Nothing))
+            let push = setup::build(spooled(common(Push::builder(), config), config))?;
+            Ok(parts(handle(&push), out((*push).clone()), In::Nothing))
         }
         SocketType::Pub => {
             let builder = common(Pub::builder(), config).on_full(config.options.on_full());
-            let publisher = builder.invert_matching(on("invert_matching")).build()?;
-            Ok(parts(handle(&publisher), Out::Plain((*publisher).clone()), In::Nothing))
+            let builder = builder.invert_matching(on("invert_matching"));
+            let publisher = setup::build(spooled(builder, config))?;
+            Ok(parts(handle(&publisher), out((*publisher).clone()), In::Nothing))
         }
         SocketType::Pull => {
-            let pull = common(Pull::builder(), config).build()?;
+            let pull = setup::build(common(Pull::builder(), config).with_name(holder(config)))?;
             Ok(parts(handle(&pull), Out::Nothing, In::Pull(pull)))
         }
         SocketType::Sub => {
-            let mut builder = common(Sub::builder(), config).invert_matching(on("invert_matching"));
+            let builder = common(Sub::builder(), config).invert_matching(on("invert_matching"));
+            let mut builder = builder.with_name(holder(config));
             for prefix in &config.subscribe {
                 builder = builder.subscribe(prefix.as_slice());
             }
-            let sub = builder.build()?;
+            let sub = setup::build(builder)?;
             let topics = Topics::Sub(sub.subscriptions());
             let mut parts = parts(handle(&sub), Out::Nothing, In::Sub(sub));
             parts.outgoing.topics = topics;
@@ -70,7 +82,7 @@ pub(super) fn build(config: &Config) -> Result<Parts, OptionError> {
             for prefix in &config.subscribe {
                 builder = builder.subscribe(prefix.as_slice());
             }
-            let (sender, receiver) = builder.build()?.split();
+            let (sender, receiver) = setup::build(builder)?.split();
             let topics = Topics::XSub(sender.clone());
             let mut parts = halves(sender, receiver);
             parts.outgoing.topics = topics;
@@ -80,22 +92,22 @@ pub(super) fn build(config: &Config) -> Result<Parts, OptionError> {
             let builder = common(XPub::builder(), config).on_full(config.options.on_full());
             let builder = builder.invert_matching(on("invert_matching"));
             let builder = builder.verbose(on("xpub_verbose")).verboser(on("xpub_verboser"));
-            let (sender, receiver) = builder.build()?.split();
+            let (sender, receiver) = setup::build(builder)?.split();
             Ok(halves(sender, receiver))
         }
         SocketType::Dealer => {
             let builder = common(Dealer::builder(), config).probe(on("probe_router"));
-            let (sender, receiver) = builder.build()?.split();
+            let (sender, receiver) = setup::build(builder)?.split();
             Ok(halves(sender, receiver))
         }
         SocketType::Pair => {
-            let (sender, receiver) = common(Pair::builder(), config).build()?.split();
+            let (sender, receiver) = setup::build(common(Pair::builder(), config))?.split();
             Ok(halves(sender, receiver))
         }
         SocketType::Router => {
             let builder = common(Router::builder(), config).mandatory(on("router_mandatory"));
             let builder = builder.handover(on("router_handover")).probe(on("probe_router"));
-            let (sender, receiver) = builder.build()?.split();
+            let (sender, receiver) = setup::build(builder)?.split();
             Ok(parts(handle(&sender), Out::Router(sender), In::Router(receiver)))
         }
         SocketType::Req => {
@@ -103,7 +115,7 @@ pub(super) fn build(config: &Config) -> Result<Parts, OptionError> {
             if let Some(correlate) = config.options.get("req_correlate") {
                 builder = builder.correlate(correlate == 1);
             }
-            let req = builder.relaxed(on("req_relaxed")).build()?;
+            let req = setup::build(builder.relaxed(on("req_relaxed")))?;
             let (asked, replies) = mpsc::unbounded_channel();
             let limit = config.options.get("sndtimeo").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
             let count = Rc::new(Cell::new(0));
@@ -112,10 +124,29 @@ pub(super) fn build(config: &Config) -> Result<Parts, OptionError> {
             Ok(Parts { asked: count, ..parts })
         }
         SocketType::Rep => {
-            let rep = common(Rep::builder(), config).build()?;
+            let rep = setup::build(common(Rep::builder(), config))?;
             let turn = Rc::new(Turn::default());
             Ok(parts(handle(&rep), Out::Rep(Rc::clone(&turn)), In::Rep(rep, turn)))
         }
+    }
+}
+
+fn spooled<B: Spooler>(builder: B, config: &Config) -> B {
+    match &config.spool {
+        Some(settings) => builder.with_spool(settings),
+        None => builder,
+    }
+}
+
+fn holder(config: &Config) -> Option<&HolderSettings> {
+    config.holder.as_ref().map(|(settings, _)| settings)
+}
+
+/// A sender with or without a spool.
+fn out(sender: Sender) -> Out {
+    match sender.spool().cloned() {
+        Some(spool) => Out::Spool { sender, spool, delayed: Delayed::default() },
+        None => Out::Plain(sender),
     }
 }
 
@@ -128,7 +159,7 @@ fn parts(socket: Socket, to: Out, from: In) -> Parts {
     Parts {
         socket,
         outgoing: Outgoing { to, topics: Topics::Nothing },
-        incoming: Incoming { from },
+        incoming: Incoming { from, durable: false },
         asked: Rc::default(),
     }
 }
@@ -154,17 +185,57 @@ enum Topics {
 enum Out {
     Nothing,
     Plain(Sender),
+    Spool { sender: Sender, spool: Spool, delayed: Delayed },
     Router(RouterSender),
     Req(Asker),
     Rep(Rc<Turn>),
 }
 
+/// What became of a message that was sent.
+pub(super) enum Sent {
+    Accepted,
+    /// It is on its way into the spool.
+    Pending(Pending),
+    /// It waits for its time, under this number.
+    Delayed(u64),
+}
+
 impl Outgoing {
-    /// Sends one message as libzmq would: waits where it waits, drops where it drops.
-    pub(super) async fn send(&mut self, message: Message) -> Result<(), Fault> {
+    /// Sends one message, at the time `at` since 1970 if there is one.
+    pub(super) async fn send(&mut self, message: Message, at: Option<Duration>) -> Result<Sent, Fault> {
+        match (&mut self.to, at) {
+            (Out::Spool { sender, .. }, None) => sender.enqueue(message).await.map(Sent::Pending).map_err(Fault::from),
+            (Out::Spool { sender, delayed, .. }, Some(at)) => {
+                let when = SystemTime::UNIX_EPOCH.checked_add(at);
+                let when = when.ok_or_else(|| Fault::new(Errno::EINVAL, "\"at\" is too far away"))?;
+                let receipt = sender.send_at(message, when).await?;
+                Ok(delayed.note(receipt, when).map_or(Sent::Accepted, Sent::Delayed))
+            }
+            (Out::Nothing, _) | (_, None) => self.send_now(message).await.map(|()| Sent::Accepted),
+            _ => Err(Fault::new(Errno::EINVAL, "\"at\" needs a spool")),
+        }
+    }
+
+    /// Withdraws a message that waits for its time. False when there is none, or it is too late.
+    pub(super) fn cancel(&mut self, number: u64) -> Result<bool, Fault> {
+        match &mut self.to {
+            Out::Spool { spool, delayed, .. } => Ok(delayed.take(number).is_some_and(|receipt| spool.cancel(receipt))),
+            _ => Err(Fault::new(Errno::EINVAL, "cancel needs a spool")),
+        }
+    }
+
+    pub(super) fn spool(&self) -> Option<&Spool> {
+        match &self.to {
+            Out::Spool { spool, .. } => Some(spool),
+            _ => None,
+        }
+    }
+
+    /// As libzmq would: waits where it waits, drops where it drops.
+    async fn send_now(&mut self, message: Message) -> Result<(), Fault> {
         match &self.to {
             Out::Nothing => Err(Fault::new(Errno::ENOTSUP, "this socket type does not send")),
-            Out::Plain(sender) => Ok(sender.send(message).await.map(drop)?),
+            Out::Plain(sender) | Out::Spool { sender, .. } => Ok(sender.send(message).await.map(drop)?),
             Out::Router(sender) => match ends::split_id(&message) {
                 Some((peer, rest)) => Ok(sender.send_to(&peer, rest).await.map(drop)?),
                 // libzmq ignores a message that is an id only.
@@ -193,6 +264,32 @@ impl Outgoing {
                 Ok(sender.send(message).await.map(drop)?)
             }
         }
+    }
+}
+
+/// Receipts of messages that wait for their time, as `cancel` needs them.
+#[derive(Default)]
+struct Delayed {
+    receipts: HashMap<u64, (Receipt, SystemTime)>,
+    /// At this size those whose time has come are looked for.
+    prune_at: usize,
+}
+
+impl Delayed {
+    /// The number of a delayed message.
+    fn note(&mut self, receipt: Receipt, when: SystemTime) -> Option<u64> {
+        let number = receipt.sequence().filter(|_| receipt.is_delayed())?;
+        if self.receipts.len() >= self.prune_at {
+            let now = SystemTime::now();
+            self.receipts.retain(|_, (_, when)| *when > now);
+            self.prune_at = 1024.max(self.receipts.len() * 2);
+        }
+        self.receipts.insert(number, (receipt, when));
+        Some(number)
+    }
+
+    fn take(&mut self, number: u64) -> Option<Receipt> {
+        self.receipts.remove(&number).map(|(receipt, _)| receipt)
     }
 }
 
@@ -306,6 +403,8 @@ impl Turn {
 /// Where messages arrive.
 pub(super) struct Incoming {
     from: In,
+    /// Messages come as deliveries.
+    durable: bool,
 }
 
 enum In {
@@ -321,6 +420,8 @@ enum In {
 /// One thing that arrived.
 pub(super) enum Arrival {
     Message(Option<PeerId>, Message),
+    /// Under a durable name.
+    Delivery(Delivery),
     /// A request that will get no reply.
     Lost(Fault),
 }
@@ -331,6 +432,7 @@ impl Arrival {
             Arrival::Message(peer, message) => {
                 event::message(out, event::frames(peer.as_ref().map(AsRef::as_ref), message));
             }
+            Arrival::Delivery(delivery) => event::delivery(out, delivery),
             Arrival::Lost(fault) => out.extend_from_slice(&event::err("recv", None, fault)),
         }
     }
@@ -343,8 +445,11 @@ impl Incoming {
     /// Dropping the future loses nothing.
     pub(super) async fn recv(&mut self) -> Arrival {
         loop {
+            let durable = self.durable;
             let received = match &mut self.from {
                 In::Nothing => None,
+                In::Pull(socket) if durable => Some(socket.recv_delivery().await.map(Arrival::Delivery)),
+                In::Sub(socket) if durable => Some(socket.recv_delivery().await.map(Arrival::Delivery)),
                 In::Pull(socket) => plain(socket.recv().await),
                 In::Sub(socket) => plain(socket.recv().await),
                 In::Half(receiver) => plain(receiver.recv().await),
@@ -368,8 +473,11 @@ impl Incoming {
 
     /// The next arrival if it is there already.
     pub(super) fn try_recv(&mut self) -> Option<Arrival> {
+        let durable = self.durable;
         match &mut self.from {
             In::Nothing => None,
+            In::Pull(socket) if durable => socket.try_recv_delivery().ok().map(Arrival::Delivery),
+            In::Sub(socket) if durable => socket.try_recv_delivery().ok().map(Arrival::Delivery),
             In::Pull(socket) => socket.try_recv().ok().map(|message| Arrival::Message(None, message)),
             In::Sub(socket) => socket.try_recv().ok().map(|message| Arrival::Message(None, message)),
             In::Half(receiver) => receiver.try_recv().ok().map(|message| Arrival::Message(None, message)),
@@ -378,6 +486,17 @@ impl Incoming {
             }
             // One at a time.
             In::Req(_) | In::Rep(..) => None,
+        }
+    }
+}
+
+impl Incoming {
+    /// Gives the durable name up for good.
+    pub(super) async fn drop_name(&mut self) -> bool {
+        match &mut self.from {
+            In::Pull(socket) if self.durable => socket.drop_name().await,
+            In::Sub(socket) if self.durable => socket.drop_name().await,
+            _ => false,
         }
     }
 }

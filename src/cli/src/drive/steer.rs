@@ -5,20 +5,21 @@ use std::time::Duration;
 use ginnel::{Endpoint, Event, Socket};
 use serde_json::{Map, Value, json};
 
+use super::Shared;
 use super::config::Config;
 use super::errno::{Errno, Fault};
 use super::event;
 use super::line::{self, Line};
-use super::outbox::Outbox;
-use super::socket::Outgoing;
+use super::socket::{Outgoing, Sent};
 use crate::exit;
 use crate::input;
 use crate::log;
 use crate::stats;
 
 /// Carries out lines until `exit`, or the end of input if that is to end it. Returns the exit code.
-pub(super) async fn run(config: &Config, socket: &Socket, outgoing: Outgoing, outbox: &Outbox) -> i32 {
-    let mut steer = Steer { config, socket, outgoing, outbox };
+pub(super) async fn run(config: &Config, socket: &Socket, outgoing: Outgoing, shared: &Shared) -> i32 {
+    let outbox = &shared.outbox;
+    let mut steer = Steer { config, socket, outgoing, shared };
     let mut lines = input::lines();
     let mut number = 0;
     while let Some(text) = lines.next().await {
@@ -32,6 +33,7 @@ pub(super) async fn run(config: &Config, socket: &Socket, outgoing: Outgoing, ou
         number += 1;
         match line::parse(&text) {
             Ok(Line::Exit) => {
+                steer.settle().await;
                 outbox.push_now(&event::done("exit", Map::new()));
                 return exit::OK;
             }
@@ -42,6 +44,7 @@ pub(super) async fn run(config: &Config, socket: &Socket, outgoing: Outgoing, ou
     if !config.exit_on_eof {
         std::future::pending::<()>().await;
     }
+    steer.settle().await;
     exit::OK
 }
 
@@ -49,16 +52,20 @@ struct Steer<'a> {
     config: &'a Config,
     socket: &'a Socket,
     outgoing: Outgoing,
-    outbox: &'a Outbox,
+    shared: &'a Shared,
 }
 
 impl Steer<'_> {
+    /// Before the end: what is on its way into a spool, at most for linger.
+    async fn settle(&self) {
+        let _ = tokio::time::timeout(self.config.options.linger(), self.shared.receipts.settled()).await;
+    }
+
     async fn carry_out(&mut self, line: Line, number: u64) {
         let op = line.op();
         let result = match line {
-            Line::Send(message) => match self.outgoing.send(message).await {
-                Ok(()) if self.config.ack => return self.outbox.count_sent(),
-                Ok(()) => return,
+            Line::Send(message, at) => match self.outgoing.send(message, at).await {
+                Ok(sent) => return self.sent(sent, number).await,
                 Err(fault) => Err(fault),
             },
             line => self.command(line).await,
@@ -67,7 +74,16 @@ impl Steer<'_> {
             Ok(more) => event::done(op, more),
             Err(fault) => event::err(op, Some(number), &fault),
         };
-        self.outbox.push(line).await;
+        self.shared.outbox.push(line).await;
+    }
+
+    async fn sent(&self, sent: Sent, number: u64) {
+        match sent {
+            Sent::Pending(pending) => self.shared.receipts.add(number, pending),
+            Sent::Accepted if self.config.ack => self.shared.outbox.count_sent(None),
+            Sent::Delayed(delayed) if self.config.ack => self.shared.outbox.push_delayed(delayed).await,
+            Sent::Accepted | Sent::Delayed(_) => {}
+        }
     }
 
     /// What is added to `done`.
@@ -81,7 +97,29 @@ impl Steer<'_> {
             Line::Unbind(ep) => self.unbind(&ep).await.map(|()| Map::new()),
             Line::Disconnect(ep) => self.socket.disconnect(ep).map(|()| Map::new()).map_err(Fault::from),
             Line::Stats => Ok(Map::from_iter([("stats".to_owned(), self.stats())])),
-            Line::Send(_) | Line::Exit => Err(Fault::new(Errno::EINVAL, "not a command")),
+            Line::Ack { number, up_to } => {
+                self.manual()?;
+                let known = self.shared.held.acknowledge(number.spool, number.sequence, up_to);
+                known_number(number.sequence, known.map_err(|_| ambiguous())?)
+            }
+            Line::Retry { number, after } => {
+                self.manual()?;
+                let known = self.shared.held.retry(number.spool, number.sequence, after);
+                known_number(number.sequence, known.map_err(|_| ambiguous())?)
+            }
+            Line::Cancel(number) => known_number(number, self.outgoing.cancel(number)?),
+            Line::DropName if !self.shared.held.is_durable() => {
+                Err(Fault::new(Errno::EINVAL, "this socket has no durable name"))
+            }
+            Line::DropName => Ok(known(self.shared.held.drop_name().await)),
+            Line::Send(..) | Line::Exit => Err(Fault::new(Errno::EINVAL, "not a command")),
+        }
+    }
+
+    fn manual(&self) -> Result<(), Fault> {
+        match self.shared.held.is_manual() {
+            true => Ok(()),
+            false => Err(Fault::new(Errno::EINVAL, "only with \"durable\": {\"ack\": \"manual\", …}")),
         }
     }
 
@@ -107,6 +145,20 @@ impl Steer<'_> {
 
     fn stats(&self) -> Value {
         let endpoints: Vec<String> = self.socket.endpoints().iter().map(ToString::to_string).collect();
-        stats::snapshot(self.socket.socket_type(), &endpoints, &self.socket.stats())
+        stats::snapshot(self.socket.socket_type(), &endpoints, &self.socket.stats(), self.outgoing.spool())
     }
+}
+
+fn ambiguous() -> Fault {
+    Fault::new(Errno::EINVAL, "several spools have this number; add \"spool\"")
+}
+
+fn known(known: bool) -> Map<String, Value> {
+    if known { Map::new() } else { Map::from_iter([("known".to_owned(), json!(false))]) }
+}
+
+fn known_number(sequence: u64, is_known: bool) -> Result<Map<String, Value>, Fault> {
+    let mut object = known(is_known);
+    object.insert("seq".to_owned(), json!(sequence));
+    Ok(object)
 }

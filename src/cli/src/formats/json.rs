@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use ginnel::Frame;
 use serde_json::Value;
 
-use super::ParseError;
+use super::{Origin, ParseError};
 use crate::units;
 
 pub(super) fn parse(line: &[u8]) -> Result<Vec<Frame>, ParseError> {
@@ -56,11 +56,26 @@ pub(super) fn write(out: &mut Vec<u8>, frames: &[Frame]) {
     out.push(b']');
 }
 
-pub(super) fn write_envelope(out: &mut Vec<u8>, sequence: u64, ts: &str, peer: Option<&[u8]>, frames: &[Frame]) {
-    let peer = peer.map_or("null".to_owned(), |id| format!("\"{}\"", units::to_hex(id)));
+pub(super) fn write_envelope(out: &mut Vec<u8>, sequence: u64, origin: Origin<'_>, frames: &[Frame]) {
+    let ts = origin.time.map_or_else(units::now_rfc3339, units::rfc3339);
+    let peer = origin.peer.map_or("null".to_owned(), |id| format!("\"{}\"", units::to_hex(id)));
     out.extend_from_slice(format!("{{\"seq\":{sequence},\"ts\":\"{ts}\",\"peer\":{peer},\"frames\":").as_bytes());
     write(out, frames);
+    if let Some(offset) = origin.offset {
+        out.extend_from_slice(format!(",\"offset\":{offset}").as_bytes());
+    }
+    if let Some(deliver_at) = origin.deliver_at {
+        out.extend_from_slice(format!(",\"deliver_at\":\"{}\"", units::rfc3339(deliver_at)).as_bytes());
+    }
     out.push(b'}');
+}
+
+/// One frame: a string if valid UTF-8, else `{"b64":"…"}`.
+pub(crate) fn frame(frame: &[u8]) -> Value {
+    match std::str::from_utf8(frame) {
+        Ok(text) => Value::from(text),
+        Err(_) => serde_json::json!({"b64": encode(frame)}),
+    }
 }
 
 /// Appends `text` as a JSON string.

@@ -14,10 +14,9 @@ mod tests;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
+use std::time::Duration;
 
 use ginnel::{Frame, Message};
-
-use crate::units;
 
 /// `--format`, `--in-format`, `--out-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -183,6 +182,25 @@ impl From<io::Error> for ParseError {
     }
 }
 
+/// What is known of a message besides its frames.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin<'a> {
+    /// The peer's id, where the socket type shows it.
+    pub(crate) peer: Option<&'a [u8]>,
+    /// The record's number in the spool that it comes from.
+    pub(crate) offset: Option<u64>,
+    /// Since 1970; `None` is now.
+    pub(crate) time: Option<Duration>,
+    /// When it is to be delivered, since 1970: of a delayed record.
+    pub(crate) deliver_at: Option<Duration>,
+}
+
+impl<'a> Origin<'a> {
+    pub(crate) fn peer(peer: Option<&'a [u8]>) -> Origin<'a> {
+        Origin { peer, ..Origin::default() }
+    }
+}
+
 /// Spells messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
@@ -199,15 +217,15 @@ impl Writer {
         Writer { format, delimiter, terminal, sequence: 0 }
     }
 
-    /// Appends one record to `out`. `peer` is shown by `envelope` only.
-    pub(crate) fn write(&mut self, out: &mut Vec<u8>, frames: &[Frame], peer: Option<&[u8]>) {
+    /// Appends one record to `out`. Where it comes from is shown by `envelope` only.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, frames: &[Frame], origin: Origin<'_>) {
         match self.format {
             Format::Text => text::write(out, frames, self.terminal),
             Format::Quoted => quoted::write(out, frames),
             Format::Json => json::write(out, frames),
             Format::Envelope => {
                 self.sequence += 1;
-                json::write_envelope(out, self.sequence, &units::now_rfc3339(), peer, frames);
+                json::write_envelope(out, self.sequence, origin, frames);
             }
             Format::Hex => hex::write(out, frames),
             Format::Framed => return framed::write(out, frames),

@@ -3,7 +3,7 @@
 use ginnel::{Frame, Message};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
-use super::{Format, ReadError, Reader, Writer};
+use super::{Format, Origin, ReadError, Reader, Writer};
 
 const LOSSLESS: [Format; 5] = [Format::Quoted, Format::Json, Format::Hex, Format::Framed, Format::Envelope];
 
@@ -28,7 +28,7 @@ fn write(format: Format, null: bool, messages: &[Message]) -> Vec<u8> {
     let mut writer = Writer::new(format, null, false);
     let mut out = Vec::new();
     for message in messages {
-        writer.write(&mut out, message, None);
+        writer.write(&mut out, message, Origin::default());
     }
     out
 }
@@ -86,8 +86,8 @@ fn formats_look_as_documented() {
 fn an_envelope_says_where_from() {
     let mut out = Vec::new();
     let mut writer = Writer::new(Format::Envelope, false, false);
-    writer.write(&mut out, &Message::from("x"), Some(&[0, 0xab]));
-    writer.write(&mut out, &Message::from("y"), None);
+    writer.write(&mut out, &Message::from("x"), Origin::peer(Some(&[0, 0xab])));
+    writer.write(&mut out, &Message::from("y"), Origin { offset: Some(7), ..Origin::default() });
     let lines: Vec<serde_json::Value> = out
         .split(|&b| b == b'\n')
         .filter(|l| !l.is_empty())
@@ -104,7 +104,11 @@ fn an_envelope_says_where_from() {
 #[test]
 fn a_terminal_sees_no_control_bytes() {
     let mut out = Vec::new();
-    Writer::new(Format::Text, false, true).write(&mut out, &Message::from(("a\x1b[2J", "\u{9b}b\n")), None);
+    Writer::new(Format::Text, false, true).write(
+        &mut out,
+        &Message::from(("a\x1b[2J", "\u{9b}b\n")),
+        Origin::default(),
+    );
     assert_eq!(String::from_utf8(out).expect("text"), "a\u{fffd}[2J\t\u{fffd}b\u{fffd}\n");
 }
 

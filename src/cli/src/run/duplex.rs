@@ -13,29 +13,29 @@ use crate::args::{DuplexArgs, SocketArgs};
 use crate::ends::{self, Receive, Received, Send};
 use crate::exit::{self, Failure};
 use crate::session::Session;
-use crate::setup::configure;
+use crate::setup::{build, configure};
 use crate::sink::Printer;
 use crate::source::Source;
 
 pub(crate) async fn dealer(args: DuplexArgs) -> Result<i32, Failure> {
-    let source = Source::open(&args.socket, &args.source, None)?;
-    let socket = configure(Dealer::builder(), &args.socket)?.build().map_err(Failure::usage)?;
+    let source = Source::open(&args.format, &args.source, None)?;
+    let socket = build(configure(Dealer::builder(), &args.socket)?)?;
     let session = Session::open(&socket, SocketType::Dealer, &args.socket).await?;
     let (sender, mut receiver) = socket.split();
     duplex(session, &sender, &mut receiver, (&args, source), false).await
 }
 
 pub(crate) async fn pair(args: DuplexArgs) -> Result<i32, Failure> {
-    let source = Source::open(&args.socket, &args.source, None)?;
-    let socket = configure(Pair::builder(), &args.socket)?.build().map_err(Failure::usage)?;
+    let source = Source::open(&args.format, &args.source, None)?;
+    let socket = build(configure(Pair::builder(), &args.socket)?)?;
     let session = Session::open(&socket, SocketType::Pair, &args.socket).await?;
     let (sender, mut receiver) = socket.split();
     duplex(session, &sender, &mut receiver, (&args, source), false).await
 }
 
 pub(crate) async fn router(args: DuplexArgs) -> Result<i32, Failure> {
-    let source = Source::open(&args.socket, &args.source, None)?;
-    let socket = configure(Router::builder(), &args.socket)?.build().map_err(Failure::usage)?;
+    let source = Source::open(&args.format, &args.source, None)?;
+    let socket = build(configure(Router::builder(), &args.socket)?)?;
     let session = Session::open(&socket, SocketType::Router, &args.socket).await?;
     let (sender, mut receiver) = socket.split();
     duplex(session, &sender, &mut receiver, (&args, source), true).await
@@ -49,7 +49,7 @@ async fn duplex<S: Send + std::ops::Deref<Target = Socket>>(
     addressed: bool,
 ) -> Result<i32, Failure> {
     let quota = Quota::new(args.socket.count);
-    let mut printer = Printer::new(&args.socket, &session.output);
+    let mut printer = Printer::new(&args.format, &session.output);
     let end = session.run(async {
         tokio::select! {
             result = send_all(sender, &args.socket, source, &quota, addressed) => result,
@@ -108,7 +108,7 @@ async fn send_all<S: Send + std::ops::Deref<Target = Socket>>(
         if quota.is_used_up() {
             break;
         }
-        send::send(sender, args, message).await?;
+        send(sender, args, message).await?;
         sent_any = true;
         quota.take_one();
     }
@@ -146,5 +146,5 @@ async fn receive_all(
 }
 
 fn print(received: &Received, printer: &mut Printer) {
-    printer.add(&received.record(), received.peer.as_ref().map(AsRef::as_ref));
+    printer.add(&received.record(), received.origin());
 }

@@ -10,7 +10,7 @@ mod send;
 pub(crate) use duplex::{dealer, pair, router};
 pub(crate) use receive::{pull, sub, xsub};
 pub(crate) use request::{rep, req};
-pub(crate) use send::{publish, push, xpub};
+pub(crate) use send::{publish, push, send, xpub};
 
 use crate::args::SocketArgs;
 use crate::exit::Failure;

@@ -5,17 +5,18 @@ use ginnel::{Message, Rep, Req, RequestError, SocketType};
 use super::step;
 use crate::args::{RepArgs, ReqArgs};
 use crate::exit::{self, Failure};
+use crate::formats::Origin;
 use crate::log;
 use crate::session::Session;
-use crate::setup::configure;
+use crate::setup::{build, configure};
 use crate::sink::{Exec, Printer};
 use crate::source::Source;
 
 pub(crate) async fn req(args: ReqArgs) -> Result<i32, Failure> {
-    let source = Source::open(&args.socket, &args.source, None)?;
-    let socket = configure(Req::builder(), &args.socket)?.build().map_err(Failure::usage)?;
+    let source = Source::open(&args.format, &args.source, None)?;
+    let socket = build(configure(Req::builder(), &args.socket)?)?;
     let session = Session::open(&socket, SocketType::Req, &args.socket).await?;
-    let mut printer = Printer::new(&args.socket, &session.output);
+    let mut printer = Printer::new(&args.format, &session.output);
     let end = session.run(request_all(&socket, &args, source, &mut printer)).await;
     session.finish(end).await
 }
@@ -25,7 +26,7 @@ async fn request_all(socket: &Req, args: &ReqArgs, mut source: Source, printer: 
     while args.socket.count == 0 || replies < args.socket.count {
         let Some(message) = source.next().await? else { return Ok(()) };
         let reply = request(socket, args, message).await?;
-        printer.add(&reply, None);
+        printer.add(&reply, Origin::default());
         printer.flush().await?;
         replies += 1;
     }
@@ -51,9 +52,9 @@ async fn request(socket: &Req, args: &ReqArgs, message: Message) -> Result<Messa
 
 pub(crate) async fn rep(args: RepArgs) -> Result<i32, Failure> {
     let mut answer = Answer::new(&args)?;
-    let mut socket = configure(Rep::builder(), &args.socket)?.build().map_err(Failure::usage)?;
+    let mut socket = build(configure(Rep::builder(), &args.socket)?)?;
     let session = Session::open(&socket, SocketType::Rep, &args.socket).await?;
-    let mut printer = Printer::new(&args.socket, &session.output);
+    let mut printer = Printer::new(&args.format, &session.output);
     let end = session.run(reply_all(&mut socket, &args, &mut answer, &mut printer)).await;
     session.finish(end).await
 }
@@ -71,7 +72,7 @@ impl Answer {
         match (args.echo, constant, &args.exec) {
             (true, None, None) => Ok(Answer::Echo),
             (false, Some(message), None) => Ok(Answer::Constant(message)),
-            (false, None, Some(command)) => Ok(Answer::Exec(Exec::new(command, &args.socket))),
+            (false, None, Some(command)) => Ok(Answer::Exec(Exec::new(command, &args.format))),
             _ => Err(Failure::usage("write one of --echo, -D STR and -x CMD")),
         }
     }
@@ -81,7 +82,7 @@ impl Answer {
         match self {
             Answer::Echo => Some(request.clone()),
             Answer::Constant(message) => Some(message.clone()),
-            Answer::Exec(exec) => exec.reply(request, Some(peer)).await,
+            Answer::Exec(exec) => exec.reply(request, Origin::peer(Some(peer))).await,
         }
     }
 }
@@ -97,7 +98,7 @@ async fn reply_all(
         let request = step(&args.socket, "request", socket.recv()).await?.map_err(Failure::failed)?;
         let peer = request.peer();
         if !matches!(answer, Answer::Exec(_)) {
-            printer.add(request.message(), Some(peer.as_ref()));
+            printer.add(request.message(), Origin::peer(Some(peer.as_ref())));
             printer.flush().await?;
         }
         let Some(reply) = answer.to(request.message(), peer.as_ref()).await else { continue };

@@ -1,0 +1,92 @@
+//! B12: what names cost that sleep, and one that will never come back.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use ginnel::{Pub, Sync};
+
+use crate::append::message;
+use crate::read::{publisher, take};
+use crate::table::Sample;
+use crate::{Bench, child, raw};
+
+const SIZE: usize = 1024;
+const LIVE: u64 = 300_000;
+
+/// The directories of all rounds: filling them anew would take long.
+struct Homes {
+    empty: PathBuf,
+    sleeping: PathBuf,
+    dead: PathBuf,
+}
+
+fn homes(bench: &Bench) -> &'static Homes {
+    static HOMES: OnceLock<Homes> = OnceLock::new();
+    HOMES.get_or_init(|| {
+        let homes = Homes { empty: bench.fresh("empty"), sleeping: bench.fresh("sleeping"), dead: bench.fresh("dead") };
+        let one = |name| child::Fill { size: SIZE, count: 1, segment: 64 << 20, name, clean: true };
+        child::fill(&homes.empty, one(None));
+        bench.current().block_on(async {
+            let mut builder = publisher(&homes.sleeping, Sync::Never);
+            for n in 0..1000 {
+                builder = builder.declare(format!("sleeper-{n}"), [""]);
+            }
+            let publisher = builder.build().expect("open a spool");
+            publisher.send(message(SIZE)).await.expect("accepted");
+            publisher.close().await;
+        });
+        let count = (bench.gib << 30) / crate::append::record_size(SIZE);
+        child::fill(&homes.dead, child::Fill { count, ..one(Some("dead")) });
+        raw::settle(&homes.dead);
+        homes
+    })
+}
+
+/// Messages a second from a publisher on this spool to one live name, in one process.
+fn live(bench: &Bench, dir: &Path, round: usize) -> f64 {
+    raw::settle(dir);
+    bench.several().block_on(async {
+        let publisher = publisher(dir, Sync::Never).build().expect("open a spool");
+        let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
+        let name = format!("live-{round}");
+        let taking = tokio::spawn(async move { take(endpoint, &name, LIVE).await });
+        publisher.wait_for_subscribers(1).await.expect("open");
+        let start = Instant::now();
+        let sending = tokio::spawn(send(publisher.clone()));
+        let mut sub = taking.await.expect("no panic");
+        let rate = LIVE as f64 / start.elapsed().as_secs_f64();
+        sending.await.expect("no panic");
+        sub.drop_name().await;
+        sub.close().await;
+        publisher.close().await;
+        rate
+    })
+}
+
+async fn send(publisher: Pub) {
+    let message = message(SIZE);
+    let mut last = None;
+    for _ in 0..LIVE {
+        last = Some(publisher.enqueue(message.clone()).await.expect("room"));
+    }
+    last.expect("one at least").await.expect("accepted");
+}
+
+pub fn b12(bench: &Bench) -> Vec<Sample> {
+    let homes = homes(bench);
+    let empty = child::resident(&homes.empty);
+    let round = bench.round.get();
+    // Around each other, so that what drifts hits both.
+    let before = live(bench, &homes.empty, round);
+    let sleeping = live(bench, &homes.sleeping, round);
+    let dead = live(bench, &homes.dead, round);
+    let after = live(bench, &homes.empty, round);
+    let alone = (before + after) / 2.0;
+    vec![
+        Sample::new("B12 RAM 1000", child::resident(&homes.sleeping) - empty, empty),
+        Sample::new("B12 RAM dead", child::resident(&homes.dead) - empty, empty),
+        Sample::new("B12 live 1000", sleeping, alone),
+        Sample::new("B12 live dead", dead, alone),
+    ]
+}

@@ -1,0 +1,142 @@
+//! Durable delivery through the public API: what was accepted arrives, whoever was away.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::*;
+use ginnel::*;
+
+/// A directory that goes with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        let path = std::env::temp_dir().join(unique("ginnel-durable"));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Dir(path)
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.0.join("spool")
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn publisher(dir: &Path) -> Builder<Pub> {
+    Pub::builder().spool(dir).min_free_disk(0).linger(DEADLINE)
+}
+
+fn pusher(dir: &Path) -> Builder<Push> {
+    Push::builder().spool(dir).min_free_disk(0).linger(DEADLINE)
+}
+
+fn subscriber(name: &str) -> Builder<Sub> {
+    Sub::builder().durable(name).subscribe("").reconnect(QUICK, QUICK)
+}
+
+fn text(message: &Message) -> String {
+    String::from_utf8_lossy(&message[message.len() - 1]).into_owned()
+}
+
+async fn take(sub: &mut Receiver, count: usize) -> Vec<String> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        got.push(text(&soon(sub.recv()).await.expect("a message")));
+    }
+    got
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[tokio::test]
+async fn d03_a_subscriber_that_was_away_finds_its_messages() {
+    for transport in WIRES {
+        let dir = Dir::new();
+        let publisher = publisher(&dir.spool()).bind(place(transport)).await.expect("bind");
+        let mut sub = subscriber("billing").connect(publisher.local_endpoint()).expect("connect");
+        soon(publisher.wait_for_subscribers(1)).await.expect("open");
+        wait_for_name(&publisher, "billing").await;
+        for n in 0..10 {
+            publisher.send(n.to_string()).await.expect("accepted");
+        }
+        assert_eq!(take(&mut sub, 10).await, numbers(0..10));
+        sub.ack_last();
+        soon(sub.close()).await;
+        drop(sub);
+        for n in 10..30 {
+            publisher.send(n.to_string()).await.expect("accepted");
+        }
+        let mut sub = subscriber("billing").connect(publisher.local_endpoint()).expect("connect");
+        assert_eq!(take(&mut sub, 20).await, numbers(10..30));
+        sub.ack_last();
+        soon(sub.close()).await;
+        assert_eq!(soon(publisher.close()).await.dropped, 0);
+    }
+}
+
+async fn wait_for_name(publisher: &Pub, name: &str) {
+    until(|| {
+        let names = publisher.spool().expect("a spool").names();
+        names.iter().any(|known| known.name == name && known.connected())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn d03_workers_share_what_a_push_keeps() {
+    let dir = Dir::new();
+    let push = pusher(&dir.spool()).bind(place("tcp")).await.expect("bind");
+    for n in 0..100 {
+        drop(push.enqueue(n.to_string()).await.expect("room"));
+    }
+    soon(push.flush()).await.expect("accepted");
+    let worker = |name: &str| {
+        let pull = Pull::builder().durable(name).recv_hwm(4).ack(Ack::Manual).reconnect(QUICK, QUICK);
+        pull.connect(push.local_endpoint()).expect("connect")
+    };
+    let (mut one, mut two) = (worker("one"), worker("two"));
+    let mut got = Vec::new();
+    while got.len() < 100 {
+        tokio::select! {
+            delivery = one.recv_delivery() => {
+                let delivery = delivery.expect("open");
+                got.push(text(delivery.message()));
+                delivery.ack();
+            }
+            delivery = two.recv_delivery() => {
+                let delivery = delivery.expect("open");
+                got.push(text(delivery.message()));
+                delivery.ack();
+            }
+            () = tokio::time::sleep(DEADLINE) => panic!("{} of 100: {:#?}", got.len(), push.spool().expect("a spool").names()),
+        }
+    }
+    got.sort_by_key(|text| text.parse::<usize>().expect("a number"));
+    assert_eq!(got, numbers(0..100));
+    until(|| push.spool().expect("a spool").names()[0].in_flight == 0).await;
+    let report = soon(push.close()).await;
+    assert_eq!(report.kept, 0);
+}
+
+#[tokio::test]
+async fn d01_what_was_accepted_is_there_after_a_restart() {
+    let dir = Dir::new();
+    let endpoint = later("tcp").await;
+    let first = publisher(&dir.spool()).declare("billing", [""]).build().expect("a spool");
+    bind_again(&first, &endpoint).await;
+    first.send_all((0..1000).map(|n| n.to_string())).await.expect("accepted");
+    soon(first.close()).await;
+    let second = publisher(&dir.spool()).build().expect("a spool");
+    bind_again(&second, &endpoint).await;
+    second.send("1000").await.expect("accepted");
+    let mut sub = subscriber("billing").connect(&endpoint).expect("connect");
+    assert_eq!(take(&mut sub, 1001).await, numbers(0..1001));
+}
