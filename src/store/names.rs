@@ -35,7 +35,7 @@ use twin::{Area, Slot, Twin};
 /// The two files.
 pub(crate) const FILES: [&str; 2] = ["names.a", "names.b"];
 /// Their size from the start: what fits needs no space when the disk is full.
-pub(crate) const SLOT_BYTES: u64 = 256 << 10;
+pub(crate) const SLOT_BYTES: u64 = if cfg!(test) { 32 << 10 } else { 256 << 10 };
 /// Done ranges kept for a name; those beyond are delivered once more.
 pub(crate) const MOST_RANGES: usize = 4096;
 /// How many numbers are reserved at once.

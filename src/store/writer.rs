@@ -73,6 +73,8 @@ pub(crate) struct Writer {
     last_time: i64,
     /// The last number that is written, or covered by what is written.
     last: u64,
+    /// The last record's number.
+    record: u64,
     index: Vec<(u64, u64)>,
     /// Batches written to this segment.
     batches: u64,
@@ -107,6 +109,7 @@ impl Writer {
             first_time: segment.first_time,
             last_time: segment.last_time,
             last: newest,
+            record: segment.last,
             index: Vec::new(),
             batches: 0,
             batch: None,
@@ -254,7 +257,7 @@ impl Writer {
         if self.records == 0 {
             self.first_time = piece.first_time;
         }
-        (self.last, self.last_time) = (part.last, part.last_time);
+        (self.last, self.record, self.last_time) = (part.last, part.last, part.last_time);
         self.records += part.records;
         self.offset += part.len as u64;
         self.unsynced += part.len as u64;
@@ -283,8 +286,14 @@ impl Writer {
         shared.counters.synced(start.elapsed());
         (self.unsynced, self.unsynced_since) = (0, None);
         self.mark = Some((self.last, self.offset, now));
-        shared.durable.store(self.last, Ordering::Release);
+        self.is_safe(shared, self.last, self.record);
         Ok(())
+    }
+
+    /// All that is written so far is synced.
+    fn is_safe(&self, shared: &Shared, last: u64, record: u64) {
+        shared.durable.fetch_max(last, Ordering::AcqRel);
+        shared.safe.fetch_max(record, Ordering::AcqRel);
     }
 
     /// What is written becomes visible, up to number `last`. `rest`: more of the batch is to come.
@@ -344,14 +353,14 @@ impl Writer {
     /// The room that there is now, for the append side; whoever waits for it is woken.
     fn show_room(&mut self, shared: &Shared) {
         let plan = self.plan(shared, &locked(&shared.books));
-        let (first, tell) = shared.replan(plan);
+        let (first, tell, full) = shared.replan(plan);
         if let Some(first) = first {
             first.wake();
         }
         if tell {
             let bytes = locked(&shared.books).bytes();
             self.tell_full(shared, bytes, shared.options.max_bytes);
-        } else if self.full && !plan.blocked && (plan.left > 0 || plan.more > 0) && plan.messages > 0 {
+        } else if !full {
             self.full = false;
         }
     }

@@ -209,6 +209,8 @@ pub(crate) struct Front {
     pub(crate) max_record: u64,
     /// Kept free at the front of a batch.
     pub(crate) mark: usize,
+    /// The size of a record that there was no room for, until there is.
+    refused: u64,
     /// Room was granted before.
     pub(super) forced: bool,
     pieces: VecDeque<Piece>,
@@ -238,6 +240,7 @@ impl Front {
             spare: None,
             max_record,
             mark,
+            refused: 0,
             forced: false,
             pieces: VecDeque::new(),
             open: Piece::default(),
@@ -369,6 +372,7 @@ impl Front {
             return Err(NoRoom::Soon);
         }
         if !self.plan.take(size as u64) && !self.forced {
+            self.refused = size as u64;
             return Err(NoRoom::Spool);
         }
         self.open_bytes += size;
@@ -425,6 +429,15 @@ impl Front {
     pub(crate) fn replan(&mut self, plan: Plan) {
         self.plan = plan;
         self.plan.deduct(self.open_bytes as u64, self.open_records, self.largest);
+        let mut probe = self.plan;
+        if probe.take(self.refused) {
+            self.refused = 0;
+        }
+    }
+
+    /// Whether there is no space, for what was refused last at least.
+    pub(crate) fn is_full(&self) -> bool {
+        self.plan.blocked || self.plan.messages == 0 || self.refused > 0
     }
 
     /// Whether `ticket` need not wait for others.

@@ -114,13 +114,15 @@ impl Opening {
         let failed = |e| path_error(&*storage, e);
         let (mut slots, found) = Slots::open(&self.storage)?;
         let (spool, proven) = match &found {
-            Found::Both(registry) | Found::One(registry) => (Some(registry.spool), registry.proven()),
+            // Cursors prove nothing: they pass numbers that were never written, and records that were never synced.
+            Found::Both(registry) | Found::One(registry) => (Some(registry.spool), registry.last),
             Found::Fresh | Found::Lost => (None, 0),
         };
         let mut recovered = scan::recover(&*self.storage, spool, Proof { proven })?;
         clear_temporary(&*self.storage).map_err(failed)?;
         let mut judged = judge(found, &recovered);
         judged.registry.clean = false;
+        judged.registry.last = recovered.last;
         judged.registry.reserved_until = judged.registry.reserved_until.max(judged.next.saturating_add(STEP));
         // Both, so that a single good slot becomes two again; and before the first segment, which is never without.
         slots.save_both(&judged.registry).map_err(failed)?;
@@ -129,14 +131,14 @@ impl Opening {
         let gap = settle(&*self.storage, &mut recovered, &judged, clock.now(), segment_size).map_err(failed)?;
         let (fresh, unclean) = (judged.fresh, judged.unclean);
         let shared = self.share(slots, &mut recovered, judged, clock).map_err(failed)?;
+        Counters::add(&shared.counters.gaps, u64::from(gap));
+        report(&shared, &recovered);
         if !self.nested {
             shared.open_nested()?;
         }
         let thread = if self.threaded { Some(thread::start(&shared).map_err(failed)?) } else { None };
         let log = Log(Arc::new(Handle { shared, thread: Mutex::new(thread) }));
         let shared = &log.0.shared;
-        Counters::add(&shared.counters.gaps, u64::from(gap));
-        report(shared, &recovered);
         if unclean && !fresh {
             let next = shared.newest().saturating_add(1);
             let (records, torn) = (recovered.records, recovered.torn);
@@ -187,6 +189,7 @@ impl Opening {
             books,
             ring: Ring::new(next - 1),
             lock: self.lock.take(),
+            safe: recovered.last,
         }));
         shared.settle_names(self.push, next - 1)?;
         if judged.lost {

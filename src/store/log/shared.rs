@@ -64,7 +64,10 @@ pub(crate) struct Shared {
     pub(super) making: Mutex<()>,
     visible: AtomicU64,
     newest: AtomicU64,
+    /// Everything up to here is synced.
     pub(crate) durable: AtomicU64,
+    /// The number of the last record that is synced: unlike `durable` no number that nobody wanted.
+    pub(crate) safe: AtomicU64,
 }
 
 /// The parts of [`Shared`] that opening makes.
@@ -82,6 +85,7 @@ pub(super) struct Parts {
     pub(super) books: Books,
     pub(super) ring: Ring,
     pub(super) lock: Option<Box<dyn Any + Send + Sync>>,
+    pub(super) safe: u64,
 }
 
 impl Shared {
@@ -110,6 +114,7 @@ impl Shared {
             visible: AtomicU64::new(newest),
             newest: AtomicU64::new(newest),
             durable: AtomicU64::new(newest),
+            safe: AtomicU64::new(parts.safe),
         }
     }
 
@@ -372,13 +377,14 @@ impl Shared {
         wakers
     }
 
-    /// The writer's word on what room there is. Who is to be woken, and whether a full spool is to be told of.
-    pub(crate) fn replan(&self, plan: Plan) -> (Option<Waker>, bool) {
+    /// The writer's word on what room there is. Who is to be woken, whether a full spool is to be told of, and whether
+    /// it still is full.
+    pub(crate) fn replan(&self, plan: Plan) -> (Option<Waker>, bool, bool) {
         let mut front = locked(&self.front);
         front.replan(plan);
         let tell = std::mem::take(&mut front.tell_full);
         let first = if front.check_room().is_ok() { front.line.first() } else { None };
-        (first, tell)
+        (first, tell, front.is_full())
     }
 
     /// What room there is before the writer's first turn.
@@ -554,7 +560,7 @@ impl Shared {
         let mut books = locked(&self.books);
         change(&mut books.registry);
         if !books.registry.clean {
-            books.registry.last = self.durable.load(Ordering::Acquire);
+            books.registry.last = self.safe.load(Ordering::Acquire);
         }
         let registry = books.registry.clone();
         books.dirty = false;

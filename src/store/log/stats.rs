@@ -89,9 +89,6 @@ pub(crate) struct Counters {
     pub(crate) damaged_bytes: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,
     pub(crate) gaps: AtomicU64,
-    /// The writer found no space.
-    pub(crate) stuck: AtomicU64,
-    pub(crate) ended: AtomicU64,
 }
 
 impl Counters {
@@ -122,15 +119,14 @@ impl Handle {
     pub(super) fn stats(&self) -> LogStats {
         let shared = &*self.shared;
         let mut stats = shared.counted();
-        let (now, gate, blocked) = {
+        let (now, gate, full) = {
             let front = locked(&shared.front);
             stats.open_batch_bytes = front.open_bytes() as u64;
             stats.newest = front.newest();
-            (front.clock.now(), front.gate, front.plan.blocked || front.plan.messages == 0)
+            (front.clock.now(), front.gate, front.is_full())
         };
-        let stuck = blocked || read(&shared.counters.stuck) > 0;
         stats.state = match gate {
-            Gate::Open if stuck => LogState::Full,
+            Gate::Open if full => LogState::Full,
             Gate::Open => LogState::Open,
             Gate::Failed => LogState::Failed,
             Gate::Closed | Gate::Abandoned => LogState::Closed,

@@ -1,6 +1,8 @@
 //! The promises of the log, on a simulated disk: helpers here, suites beside.
 
+mod crash;
 mod delayed;
+mod ledger;
 mod straight;
 
 use std::sync::{Arc, Mutex};

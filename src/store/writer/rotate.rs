@@ -115,6 +115,10 @@ impl Writer {
 
     /// Writes the seal, cuts the file behind it, syncs.
     fn seal(&mut self, shared: &Arc<Shared>, base: u64, sync: bool) -> Result<(), Stop> {
+        // A seal says that all before it is safe, and so must not reach the disk before it is.
+        if sync && self.unsynced > 0 {
+            self.sync(shared, shared.clock.monotonic())?;
+        }
         let mut seal = BytesMut::with_capacity(record::SEAL);
         let (first, last) = (self.first_time, self.last_time);
         record::encode_seal(&mut seal, base - 1, last, self.records, base - 1, first, last);
@@ -124,7 +128,7 @@ impl Writer {
         self.file.set_len(end).map_err(|e| failed(&e, "cut"))?;
         if sync {
             self.file.sync().map_err(|e| failed(&e, "sync"))?;
-            shared.durable.fetch_max(self.last, std::sync::atomic::Ordering::AcqRel);
+            self.is_safe(shared, self.last, self.record);
         } else {
             self.sync_behind(shared, Arc::clone(&self.file), self.last);
         }

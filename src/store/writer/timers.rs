@@ -4,7 +4,6 @@
 //! Time is the clock's monotonic one, so that tests can move it. Next: `thread`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -174,7 +173,7 @@ impl Writer {
         // What was planned ahead is not needed.
         self.file.set_len(self.offset).map_err(|e| failed(&e, "cut"))?;
         self.file.sync().map_err(|e| failed(&e, "sync"))?;
-        shared.durable.store(self.last, Ordering::Release);
+        self.is_safe(shared, self.last, self.record);
         let spare = locked(&shared.books).spare.take();
         if let Some(spare) = spare {
             let _ = shared.storage.remove(spare.name);
