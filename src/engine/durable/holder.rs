@@ -55,7 +55,6 @@ pub(crate) struct Holder {
 /// What is done of one spool.
 pub(crate) struct SpoolLedger {
     spool: SpoolId,
-    topic: bool,
     state: Mutex<LedgerState>,
     saver: Option<Arc<Saver>>,
 }
@@ -147,7 +146,7 @@ impl Ledger for SpoolLedger {
     fn done_up_to(&self, sequence: u64) {
         let change = |LedgerState { memory, live }: &mut LedgerState| match live {
             Some(live) => live.session.done_up_to(memory, sequence),
-            None => memory.finish_up_to(sequence, self.topic),
+            None => memory.finish_up_to(sequence),
         };
         self.note(change, When::Gathered);
     }
@@ -246,7 +245,7 @@ impl Holder {
         }
         let ledger = |(spool, memory)| {
             let state = Mutex::new(LedgerState { memory, live: None });
-            (spool, Arc::new(SpoolLedger { spool, topic, state, saver: saver.clone() }))
+            (spool, Arc::new(SpoolLedger { spool, state, saver: saver.clone() }))
         };
         let ledgers = known.into_iter().map(ledger).collect();
         let window = match options.recv_hwm {
@@ -280,7 +279,7 @@ impl Holder {
     fn ledger(&self, spool: SpoolId) -> Arc<SpoolLedger> {
         let fresh = || {
             let state = Mutex::new(LedgerState { memory: Memory::default(), live: None });
-            Arc::new(SpoolLedger { spool, topic: self.topic, state, saver: self.saver.clone() })
+            Arc::new(SpoolLedger { spool, state, saver: self.saver.clone() })
         };
         lock(&self.ledgers).entry(spool).or_insert_with(fresh).clone()
     }
