@@ -128,6 +128,10 @@ impl Shared {
         self.newest.load(Ordering::Acquire)
     }
 
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
     pub(crate) fn oldest(&self) -> u64 {
         locked(&self.books).oldest()
     }

@@ -154,7 +154,7 @@ fn live(life: &Life) {
 
 #[test]
 fn d01_to_d08_random_lives_keep_every_promise() {
-    let lives = std::env::var("GINNEL_MODEL_LIVES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    let lives = std::env::var("GINNEL_MODEL_LIVES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
     fn property(life: Life) -> bool {
         live(&life);
         true
