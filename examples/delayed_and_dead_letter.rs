@@ -8,7 +8,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use common::folder::{bind_again, until};
 use common::{Folder, Outcome, Part, Stage, check, number};
@@ -53,7 +53,9 @@ async fn office(mut part: Part) -> Outcome {
                 push.send_all((0..LETTERS).map(|n| ("letter", n.to_string()))).await?;
             }
             "drain" => {
-                until(|| spool.stats().delayed == 0 && spool.names().iter().all(|queue| queue.lag_records == 0)).await;
+                let lag = || spool.names().iter().map(|queue| queue.lag_records).sum::<u64>();
+                // A dead letter is counted when it is on disk in its own log, a moment after it left the queue.
+                until(|| spool.stats().delayed + lag() == 0 && spool.stats().dead_letters >= dead_letters()).await;
                 part.say(format!("dead {}", spool.stats().dead_letters));
             }
             "mend" => {
@@ -81,6 +83,11 @@ fn jams(letter: u64, tries: u32) -> bool {
     }
 }
 
+/// How many jam always.
+fn dead_letters() -> u64 {
+    (0..LETTERS).filter(|letter| jams(*letter, MAX_TRIES)).count() as u64
+}
+
 /// Prints until it hears "end", and says how often each letter was tried.
 async fn printer(mut part: Part) -> Outcome {
     let builder = Pull::builder().durable("printer").ack(Ack::Manual);
@@ -92,8 +99,9 @@ async fn printer(mut part: Part) -> Outcome {
         match kind {
             "reminder" => {
                 let due = SystemTime::UNIX_EPOCH + Duration::from_micros(word);
-                // Never before its time; how long after it depends on the machine.
-                let late = SystemTime::now().duration_since(due)?;
+                let (early, late) = (due.duration_since(SystemTime::now()), due.elapsed().unwrap_or_default());
+                // The spool's clock does not follow every little step of the machine's.
+                check(early.unwrap_or_default() < Duration::from_millis(20), "a reminder came before its time")?;
                 part.say(format!("reminder {} ms late", late.as_millis()));
             }
             "letter" if jams(word, delivery.tries()) => {
@@ -116,7 +124,6 @@ async fn printer(mut part: Part) -> Outcome {
 async fn story(stage: Stage) -> Outcome {
     let folder = Folder::new("delayed_and_dead_letter")?;
     let spool = folder.path("spool");
-    let began = Instant::now();
     let mut office = stage.start("office", &[], &[&spool])?;
     office.tell("reminders");
     check(number(office.wait_for("waiting").await?)? == REMINDERS_MS.len() as u64 - 1, "one was withdrawn")?;
@@ -133,8 +140,7 @@ async fn story(stage: Stage) -> Outcome {
     office.tell("drain");
     let dead = number(office.wait_for("dead").await?)?;
     common::print(format!("{dead} letters were put aside after {MAX_TRIES} tries."));
-    let expected = (0..LETTERS).filter(|letter| jams(*letter, MAX_TRIES)).count() as u64;
-    check(dead == expected, format!("it should be {expected}"))?;
+    check(dead == dead_letters(), format!("it should be {}", dead_letters()))?;
 
     office.tell("mend");
     office.wait_for("mended").await?;
@@ -144,8 +150,7 @@ async fn story(stage: Stage) -> Outcome {
     printer.wait_for("printed").await?;
     printer.finish().await?;
     office.tell("end");
-    office.finish().await?;
-    check(began.elapsed() >= Duration::from_millis(900), "the last reminder came too early")
+    office.finish().await
 }
 
 fn main() -> std::process::ExitCode {

@@ -1,17 +1,19 @@
 //! The tour: every everyday pattern at once, with a live table of what the sockets do.
 //!
-//! One hub owns four sockets. It publishes gold and silver prices (PUB), gives out jobs (PUSH), collects results
-//! (PULL) and answers questions (REP). Around it: a subscriber that stays, one that comes and goes and counts what
-//! it missed, a quick and a slow worker, a client. The table shows back-pressure at the slow worker: its queue
-//! stands at the high-water mark, and the hub's sending waits for room.
+//! One hub owns five sockets. It publishes gold and silver prices (PUB), and orders that must not be lost (PUB with a
+//! spool), gives out jobs (PUSH), collects results (PULL) and answers questions (REP). Around it: a subscriber to
+//! prices that stays, one that comes and goes and counts what it missed, billing with a durable name that comes and
+//! goes and misses nothing, a quick and a slow worker, a client. The table shows back-pressure at the slow worker: its
+//! queue stands at the high-water mark, and the hub's sending waits for room. It also shows how billing's lag grows
+//! while it is away, and falls when it is back.
 
 mod common;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use common::{Outcome, Part, Stage, check, number, screen};
-use ginnel::{DropReason, Pub, Pull, Push, Rep, Req, Socket, Sub};
+use common::{Folder, Outcome, Part, Stage, check, number, screen};
+use ginnel::{DropReason, NameStats, Pub, Pull, Push, Rep, Req, Socket, Spool, Sub};
 
 const PRICE_EVERY: Duration = Duration::from_millis(5);
 /// Gold prices that the visitor takes on its first visit.
@@ -26,24 +28,29 @@ async fn play(part: Part) -> Outcome {
     match part.role.as_str() {
         "hub" => hub(part).await,
         "subscriber" => subscriber(part).await,
+        "billing" => billing(part).await,
         "worker" => worker(part).await,
         _ => client(part).await,
     }
 }
 
-/// Endpoints, all optional: where to bind prices, jobs, results, questions. Hears "finish".
+/// Word: the directory of the orders' spool. Endpoints, all optional: where to bind prices, jobs, results, questions,
+/// orders. Hears "finish".
 async fn hub(mut part: Part) -> Outcome {
     let prices = Pub::bind(part.bind()).await?;
     // Small buffers of the operating system, so that the queue in the table is where jobs wait.
     let jobs = Push::builder().send_hwm(20).send_buffer(8 * 1024).bind(part.bind_at(1)).await?;
     let mut results = Pull::bind(part.bind_at(2)).await?;
     let mut questions = Rep::bind(part.bind_at(3)).await?;
+    // What is published is kept for billing, also before it has come for the first time.
+    let orders = Pub::builder().spool(part.path(0)?).declare("billing", [""]).bind(part.bind_at(4)).await?;
     // Handles for the table: a socket's counters can be read from anywhere.
-    let named: [(&'static str, Socket); 4] = [
+    let named: [(&'static str, Socket); 5] = [
         ("prices", Socket::clone(&prices)),
         ("jobs", Socket::clone(&jobs)),
         ("results", Socket::clone(&results)),
         ("questions", Socket::clone(&questions)),
+        ("orders", Socket::clone(&orders)),
     ];
     named.iter().for_each(|(name, socket)| part.say_endpoint_of(name, socket));
     let mut table = Table::new();
@@ -51,7 +58,7 @@ async fn hub(mut part: Part) -> Outcome {
     jobs.wait_for_peers(2).await?;
 
     let mut clock = tokio::time::interval(PRICE_EVERY);
-    let mut beat = tokio::time::interval(Duration::from_millis(if screen::live() { 200 } else { 1000 }));
+    let mut beat = tokio::time::interval(Duration::from_millis(if screen::live() { 200 } else { 750 }));
     beat.tick().await; // The first one is at once, when there is nothing to see yet.
     let (mut published, mut given, mut returned) = (0, 0, 0);
     let mut finishing = false;
@@ -61,6 +68,8 @@ async fn hub(mut part: Part) -> Outcome {
                 for metal in ["gold", "silver"] {
                     prices.send((metal, published.to_string())).await?;
                 }
+                // On its way to the disk; who wants to know when it is there awaits what this gives.
+                drop(orders.enqueue(published.to_string()).await?);
                 published += 1;
                 if published % 100 == 0 {
                     part.say(format!("published {published}"));
@@ -80,7 +89,11 @@ async fn hub(mut part: Part) -> Outcome {
                 let answer = question.message()[0].to_str()?.to_uppercase();
                 question.reply(answer).await?;
             }
-            _ = beat.tick() => screen::footer(table.rows(&named)),
+            _ = beat.tick() => {
+                let mut rows = table.rows(&named);
+                rows.extend(orders.spool().into_iter().flat_map(names));
+                screen::footer(rows);
+            }
             _ = part.hear(), if !finishing => finishing = true,
         }
     }
@@ -88,6 +101,8 @@ async fn hub(mut part: Part) -> Outcome {
     for metal in ["gold", "silver"] {
         prices.send((metal, "end")).await?;
     }
+    orders.send("end").await?;
+    orders.close().await; // Waits until billing has acknowledged everything.
     prices.close().await;
     part.say(format!("unwanted {}", prices.stats().drops.get(DropReason::NoPeer)));
     part.say(format!("total {published}"));
@@ -119,6 +134,26 @@ async fn subscriber(part: Part) -> Outcome {
     Ok(())
 }
 
+/// Words: the order that it should get next; how many to take, where 0 is all.
+async fn billing(part: Part) -> Outcome {
+    let (mut next, take): (u64, u64) = (part.word(0, 0)?, part.word(1, 0)?);
+    let last = if take == 0 { u64::MAX } else { next + take };
+    let mut orders = Sub::builder().durable("billing").subscribe("").connect(part.endpoint(0)?)?;
+    while next < last {
+        let order = orders.recv().await?; // The one before is done now, and never comes again.
+        if order[0] == "end" {
+            break;
+        }
+        let n = number(&order[0])?;
+        check(n <= next, format!("order {next} is missing, {n} came"))?;
+        next = n + 1;
+    }
+    orders.ack_last();
+    orders.close().await;
+    part.say(format!("billed {next}"));
+    Ok(())
+}
+
 /// Endpoints: jobs, results. Word: milliseconds that a job takes it.
 async fn worker(part: Part) -> Outcome {
     let work = Duration::from_millis(part.word(0, 2)?);
@@ -143,6 +178,15 @@ async fn client(part: Part) -> Outcome {
     }
     part.say(format!("answered {QUESTIONS}, the slowest in {:.1} ms", slowest.as_secs_f64() * 1000.0));
     Ok(())
+}
+
+/// The durable names of a spool, and how far they are behind.
+fn names(spool: &Spool) -> Vec<String> {
+    let row = |name: NameStats| {
+        let whom = format!("{} ({})", name.name, if name.connected() { "here" } else { "away" });
+        format!("{:<10} {whom:<29} {:>9}", "", format!("lag {}", name.lag_records))
+    };
+    spool.names().into_iter().map(row).collect()
 }
 
 /// Counters as text, with rates since the last time.
@@ -193,24 +237,29 @@ impl Table {
 }
 
 async fn story(stage: Stage) -> Outcome {
-    let mut hub = stage.start("hub", &[], &[])?;
+    let folder = Folder::new("tour")?;
+    let mut hub = stage.start("hub", &[], &[&folder.path("orders")])?;
     let prices = hub.wait_for("prices").await?;
     let (jobs, results) = (hub.wait_for("jobs").await?, hub.wait_for("results").await?);
-    let questions = hub.wait_for("questions").await?;
+    let (questions, orders) = (hub.wait_for("questions").await?, hub.wait_for("orders").await?);
 
     let workers =
         [stage.start("worker", &[&jobs, &results], &["2"])?, stage.start("worker", &[&jobs, &results], &["10"])?];
     let client = stage.start("client", &[&questions], &[])?;
     let mut steady = stage.start("subscriber", &[&prices], &["silver"])?;
     let mut first = stage.start("subscriber", &[&prices], &["gold", "0", &VISIT.to_string()])?;
+    let mut billing = stage.start("billing", &[&orders], &["0", &VISIT.to_string()])?;
 
     let next = first.wait_for("next").await?;
     first.finish().await?;
-    common::print("The gold subscriber has left. Prices go on.");
+    let billed = billing.wait_for("billed").await?;
+    billing.finish().await?;
+    common::print("The gold subscriber and billing have left. Prices and orders go on.");
     while number(hub.wait_for("published").await?)? < RETURN {}
     let mut second = stage.start("subscriber", &[&prices], &["gold", &next])?;
+    let mut billing = stage.start("billing", &[&orders], &[&billed])?;
     let missed = number(second.wait_for("gap of").await?)?;
-    common::print(format!("It is back, and sees by the numbers that it missed {missed}."));
+    common::print(format!("Both are back. By the numbers {missed} prices were missed; no order was."));
     while number(hub.wait_for("published").await?)? < STOP {}
     client.finish().await?;
     hub.tell("finish");
@@ -222,8 +271,10 @@ async fn story(stage: Stage) -> Outcome {
     let got = total - VISIT - missed;
     check(second.wait_for("got").await? == format!("{got} missed {missed}"), "both visits and the gap should add up")?;
     check(unwanted <= missed, format!("{unwanted} prices were for nobody, but only {missed} were missed"))?;
+    check(number(billing.wait_for("billed").await?)? == total, "billing should have every order")?;
     steady.finish().await?;
     second.finish().await?;
+    billing.finish().await?;
     hub.finish().await?;
     for worker in workers {
         worker.kill().await;
@@ -231,13 +282,15 @@ async fn story(stage: Stage) -> Outcome {
     common::print(format!(
         "\n{total} gold prices = {VISIT} on the first visit + {missed} missed + {got} on the second.\n\
          Of those missed the publisher counts {unwanted} as sent to nobody; {} were under way when it left.\n\
+         {total} orders: {billed} on the first visit, {} on the second, none missed.\n\
          {done} jobs were given out and done; {QUESTIONS} questions were answered.",
-        missed - unwanted
+        missed - unwanted,
+        total - number(&billed)?
     ));
     Ok(())
 }
 
 fn main() -> std::process::ExitCode {
-    let about = "The tour: prices, jobs and questions around one hub, with a subscriber that comes and goes.";
-    common::run("tour", about, &["hub", "subscriber", "worker", "client"], play, story)
+    let about = "The tour: prices, orders, jobs and questions around one hub, with subscribers that come and go.";
+    common::run("tour", about, &["hub", "subscriber", "billing", "worker", "client"], play, story)
 }

@@ -261,21 +261,20 @@ async fn keep_books() {
     if manual {
         builder = builder.ack(Ack::Manual);
     }
-    let many = part_number("many");
+    let many = part_number("many") as usize;
     let mut sub = builder.connect(part("place")).expect("connect");
     say("ready");
     let keep = async {
         loop {
-            let mut last = sub.recv_delivery().await.expect("open");
-            books.apply(&last);
-            for _ in 1..many {
-                // Under OnNext, asking for one more says that the one before is done: before it is in the books.
-                let Some(next) = manual.then(|| sub.try_recv_delivery().ok()).flatten() else { break };
-                books.apply(&next);
-                last = next;
+            let mut held = vec![sub.recv_delivery().await.expect("open")];
+            // Under OnNext, asking for one more says that the one before is done: before it is in the books.
+            while manual && held.len() < many {
+                let Ok(next) = sub.try_recv_delivery() else { break };
+                held.push(next);
             }
+            held.iter().for_each(|delivery| books.apply(delivery));
             books.write(&path);
-            if manual {
+            if let Some(last) = held.pop().filter(|_| manual) {
                 last.ack_up_to();
             }
         }

@@ -3,7 +3,7 @@
 //! An example is a *story* that starts *parts*. They talk by lines. What a part says is shown to the reader, and
 //! the story can wait for it (`endpoint tcp://…`); what the story tells a part, the part hears. For a process
 //! these lines are its stdout and stdin, for a task two channels: the parts do not notice the difference.
-#![allow(dead_code, unreachable_pub)] // Each example is a crate that uses what it needs.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Each example is a crate that uses what it needs.
 
 mod actor;
 pub mod folder;

@@ -59,6 +59,10 @@ impl Filter {
 
     /// Whether some prefix of `topic` counts for this number.
     pub(crate) fn matches(&self, topic: &[u8], sequence: u64) -> bool {
+        // The usual one: everything.
+        if self.prefixes.first_key_value().is_some_and(|(prefix, &from)| prefix.is_empty() && from <= sequence) {
+            return true;
+        }
         // From the longest prefix to the shortest: what sorts last at or before `topic` is one, or shares with it
         // all that a shorter one could be.
         let mut rest = Some(topic);

@@ -64,12 +64,16 @@ impl Memory {
         self.progress.finish(sequence);
     }
 
-    /// The application is done with everything in hand up to this one; without a session.
-    pub(crate) fn finish_up_to(&mut self, sequence: u64) {
+    /// The application is done with everything in hand up to this one; on a `topic`, with everything up to it, also
+    /// with what it let go of before. Without a session.
+    pub(crate) fn finish_up_to(&mut self, sequence: u64, topic: bool) {
         while let Some(&first) = self.held.front()
             && first <= sequence
         {
             self.finish(first);
+        }
+        if topic {
+            self.progress.finish_up_to(sequence);
         }
     }
 
@@ -233,12 +237,21 @@ impl Session {
         }
     }
 
-    /// The application is done with everything it holds up to this one.
+    /// The application is done with everything that it got up to this one, also with what it let go of.
     pub(crate) fn done_up_to(&mut self, memory: &mut Memory, sequence: u64) {
         while let Some(&first) = memory.held.front()
             && first <= sequence
         {
             self.done(memory, first);
+        }
+        while let Some(&first) = self.owed.front()
+            && first <= sequence
+        {
+            self.done(memory, first);
+        }
+        if self.topic {
+            memory.finish_up_to(sequence, true);
+            self.acknowledge(sequence.min(self.position));
         }
     }
 
@@ -283,6 +296,11 @@ impl Session {
             self.deadline = None;
         }
         Some(Acks { cumulative, ranges })
+    }
+
+    /// Whether `take_acks` has nothing to give before the deadline, unless it is asked as `idle`.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.count == 0 || (self.deadline.is_some() && self.count < MANY.min(self.window / 2).max(1))
     }
 
     /// When to call `take_acks`.

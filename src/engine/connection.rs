@@ -257,8 +257,11 @@ impl<'a> Connection<'a> {
         loop {
             let Some(part) = &mut self.part else { return Ok(()) };
             let filled = part.poll(self.shared, cx)?;
+            let before = turn.bytes;
             self.poll_write(cx, turn)?;
-            if !filled || self.blocked || turn.is_over() {
+            // What was written made room, also where the queue was too full to be filled.
+            let wrote = turn.bytes < before;
+            if !(filled || wrote) || self.blocked || turn.is_over() {
                 return Ok(());
             }
         }

@@ -22,7 +22,14 @@ use crate::units;
 
 pub(crate) fn run(args: SpoolToolArgs) -> Result<i32, Failure> {
     match args.command {
-        SpoolCommand::List(args) => print(&listing(&opened(open(&args.directory)?.list())?)),
+        SpoolCommand::List(args) => {
+            let found = opened(open(&args.directory)?.list())?;
+            print(&listing(&found))?;
+            match found.segments.iter().find_map(|segment| Some((&segment.file, segment.bad.as_deref()?))) {
+                Some((file, why)) => Err(Failure::new(exit::BAD_DATA, format_args!("{file}: {why}"))),
+                None => Ok(exit::OK),
+            }
+        }
         SpoolCommand::Verify(args) => match open(&args.directory)?.verify() {
             Ok(verified) => print(&json!({"records": verified.records, "bytes": verified.bytes})),
             Err(bad) => Err(damaged(&bad)),

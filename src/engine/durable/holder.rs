@@ -55,6 +55,7 @@ pub(crate) struct Holder {
 /// What is done of one spool.
 pub(crate) struct SpoolLedger {
     spool: SpoolId,
+    topic: bool,
     state: Mutex<LedgerState>,
     saver: Option<Arc<Saver>>,
 }
@@ -62,6 +63,17 @@ pub(crate) struct SpoolLedger {
 struct LedgerState {
     memory: Memory,
     live: Option<Live>,
+}
+
+/// Why acknowledgements are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// One more was added.
+    Gathered,
+    /// The deadline has come.
+    Due,
+    /// Nothing else is to be done.
+    Idle,
 }
 
 /// The connection that takes acknowledgements now.
@@ -85,8 +97,13 @@ impl Live {
 
 impl LedgerState {
     /// Sends the acknowledgements that are due. Whether there were any.
-    fn acknowledge(&mut self, idle: bool) -> bool {
+    fn acknowledge(&mut self, when: When) -> bool {
         let Some(live) = &mut self.live else { return false };
+        // The clock is not asked for every message.
+        if when == When::Gathered && live.session.is_waiting() {
+            return false;
+        }
+        let idle = when == When::Idle;
         let before = live.session.deadline();
         let mut sent = false;
         while let Some(acks) = live.session.take_acks(&self.memory, idle, Instant::now()) {
@@ -102,11 +119,11 @@ impl LedgerState {
 }
 
 impl SpoolLedger {
-    fn note(&self, change: impl FnOnce(&mut LedgerState), idle: bool) {
+    fn note(&self, change: impl FnOnce(&mut LedgerState), when: When) {
         let sent = {
             let mut state = lock(&self.state);
             change(&mut state);
-            state.acknowledge(idle)
+            state.acknowledge(when)
         };
         if let Some(saver) = self.saver.as_ref().filter(|_| sent) {
             saver.save_soon();
@@ -124,15 +141,15 @@ impl Ledger for SpoolLedger {
             Some(live) => live.session.done(memory, sequence),
             None => memory.finish(sequence),
         };
-        self.note(change, false);
+        self.note(change, When::Gathered);
     }
 
     fn done_up_to(&self, sequence: u64) {
         let change = |LedgerState { memory, live }: &mut LedgerState| match live {
             Some(live) => live.session.done_up_to(memory, sequence),
-            None => memory.finish_up_to(sequence),
+            None => memory.finish_up_to(sequence, self.topic),
         };
-        self.note(change, false);
+        self.note(change, When::Gathered);
     }
 
     fn retry(&self, sequence: u64, delay: Duration) {
@@ -153,7 +170,7 @@ impl Ledger for SpoolLedger {
     }
 
     fn settle(&self) {
-        self.note(|_| {}, true);
+        self.note(|_| {}, When::Idle);
     }
 }
 
@@ -229,7 +246,7 @@ impl Holder {
         }
         let ledger = |(spool, memory)| {
             let state = Mutex::new(LedgerState { memory, live: None });
-            (spool, Arc::new(SpoolLedger { spool, state, saver: saver.clone() }))
+            (spool, Arc::new(SpoolLedger { spool, topic, state, saver: saver.clone() }))
         };
         let ledgers = known.into_iter().map(ledger).collect();
         let window = match options.recv_hwm {
@@ -263,7 +280,7 @@ impl Holder {
     fn ledger(&self, spool: SpoolId) -> Arc<SpoolLedger> {
         let fresh = || {
             let state = Mutex::new(LedgerState { memory: Memory::default(), live: None });
-            Arc::new(SpoolLedger { spool, state, saver: self.saver.clone() })
+            Arc::new(SpoolLedger { spool, topic: self.topic, state, saver: self.saver.clone() })
         };
         lock(&self.ledgers).entry(spool).or_insert_with(fresh).clone()
     }
@@ -349,16 +366,20 @@ impl Holding {
         durable: bool,
     ) -> Result<Holding, Reason> {
         let role = if durable { Role::Asked } else { Role::Plain };
-        let holding = Holding { holder, key, address, role, timer: None };
+        let mut holding = Holding { holder, key, address, role, timer: None };
         if durable {
             holding.ask(shared);
             return Ok(holding);
         }
-        holding.holder.events.emit(Event::PlainPeer { peer: holding.address.to_string() });
-        if holding.holder.options.require_durable {
-            return Err(Reason::IncompatibleType);
-        }
+        holding.be_plain()?;
         Ok(holding)
+    }
+
+    /// The other side keeps nothing.
+    fn be_plain(&mut self) -> Result<(), Reason> {
+        self.role = Role::Plain;
+        self.holder.events.emit(Event::PlainPeer { peer: self.address.to_string() });
+        if self.holder.options.require_durable { Err(Reason::IncompatibleType) } else { Ok(()) }
     }
 
     fn ask(&self, shared: &Shared) {
@@ -396,6 +417,8 @@ impl Holding {
                 self.holder.ended.notify_waiters();
                 Ok(())
             }
+            // Too late: it was taken for a plain one. It is asked again.
+            (Durable::Started(_), Role::Plain) => Err(Reason::Timeout),
             (Durable::Refusal(refusal), _) => Err(refusal_reason(refusal)),
             (Durable::Deliveries(deliveries), Role::Started(ledger)) => {
                 let mut state = lock(&ledger.state);
@@ -429,7 +452,7 @@ impl Holding {
             session.handle_started(&mut state.memory, started);
             state.live = Some(Live { session, key: self.key, outbound: shared.outbound.clone() });
             // What was finished while there was no connection.
-            state.acknowledge(true);
+            state.acknowledge(When::Idle);
         }
         self.role = Role::Started(ledger);
     }
@@ -438,8 +461,11 @@ impl Holding {
     pub(crate) fn take(&mut self, shared: &Shared, lane: PeerKey, mut bytes: Bytes) -> Result<Option<Bytes>, Reason> {
         let ledger = match &self.role {
             Role::Plain => return Ok(Some(bytes)),
-            // Nothing is delivered before the answer to DSTART.
-            Role::Asked => return Err(Reason::UnexpectedCommand),
+            // A spooler delivers nothing before it has answered DSTART: the peer only copied our property.
+            Role::Asked => {
+                self.be_plain()?;
+                return Ok(Some(bytes));
+            }
             Role::Started(ledger) => ledger,
         };
         let (mut entries, mut outcome) = (VecDeque::new(), Ok(None));
@@ -465,7 +491,7 @@ impl Holding {
                     }
                 }
             }
-            state.acknowledge(false);
+            state.acknowledge(When::Gathered);
         }
         if !entries.is_empty() {
             shared.inbox.publish_tagged(lane, entries);
@@ -493,7 +519,7 @@ impl Holding {
                 return;
             }
             self.timer = None;
-            ledger.note(|_| {}, false);
+            ledger.note(|_| {}, When::Due);
         }
     }
 }

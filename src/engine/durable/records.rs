@@ -17,6 +17,8 @@ pub(super) enum Found {
     Record,
     /// Numbers up to here hold no record.
     Nothing(u64),
+    /// Numbers up to here are no longer in memory.
+    Behind(u64),
     /// The position is the newest that can be seen.
     End,
 }
@@ -75,7 +77,11 @@ impl Records {
                 Fetch::Nothing => return Poll::Ready(Ok(Found::End)),
                 Fetch::Chunk(chunk) => self.chunk = Some(chunk),
                 Fetch::Disk(_) if !self.from_disk => {
-                    return Poll::Ready(Ok(Found::Nothing(self.log.visible())));
+                    let oldest = self.log.oldest_in_memory();
+                    if oldest > after + 1 {
+                        return Poll::Ready(Ok(Found::Behind(oldest - 1)));
+                    }
+                    return Poll::Ready(Ok(Found::Behind(self.log.visible())));
                 }
                 Fetch::Disk(read) => self.reading = Some(tokio::task::spawn_blocking(move || read.run())),
             }

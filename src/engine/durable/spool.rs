@@ -27,6 +27,8 @@ use crate::wire::command::durable::{Refusal, Start, Started};
 
 /// The name of a PUSH's own queue.
 pub(crate) const OUTBOX: &str = "";
+/// Appends after which a sender lets others run.
+const TOLL: u64 = 256;
 /// What is done above a cursor that stands still is told to the registry this often.
 const ADVANCE_EVERY: Duration = Duration::from_millis(200);
 
@@ -42,6 +44,7 @@ pub(crate) struct Spool {
     /// The socket is closing: nothing more is accepted.
     closed: AtomicBool,
     epoch: Instant,
+    appends: AtomicU64,
 }
 
 /// Connections without a name.
@@ -144,6 +147,13 @@ impl NameState {
         }
     }
 
+    /// This task wants to hear of a change.
+    pub(crate) fn wait(&mut self, cx: &Context<'_>) {
+        if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+    }
+
     /// Something changed that others may wait for.
     pub(crate) fn wake_others(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.waiting)
@@ -194,6 +204,7 @@ impl Spool {
             outbound: OnceLock::new(),
             closed: AtomicBool::new(false),
             epoch: Instant::now(),
+            appends: AtomicU64::new(0),
         });
         for declared in &options.declared {
             let prefixes: Vec<&[u8]> = declared.prefixes.iter().map(|prefix| &**prefix).collect();
@@ -265,6 +276,11 @@ impl Spool {
         let mut names: Vec<Arc<Name>> = self.names().values().cloned().collect();
         names.sort_by(|a, b| a.name.cmp(&b.name));
         names
+    }
+
+    /// Whether a sender should let others run now.
+    pub(crate) fn takes_toll(&self) -> bool {
+        self.appends.fetch_add(1, Ordering::Relaxed) % TOLL == TOLL - 1
     }
 
     pub(crate) fn is_outbox(&self) -> bool {
@@ -695,7 +711,7 @@ impl Spool {
         for name in self.all_names() {
             let mut state = name.lock();
             if !state.holders.is_empty() && (state.queue.position() < visible || state.queue.total_in_flight() > 0) {
-                state.waiting.push(cx.waker().clone());
+                state.wait(cx);
                 busy = true;
             }
         }

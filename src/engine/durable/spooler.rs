@@ -411,54 +411,75 @@ impl Spooler {
 
     fn fill_named(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<bool, Reason> {
         self.count_written(shared);
-        let mut filled = false;
-        let (mut lot, mut open) = (Lot::default(), true);
-        while open {
-            let blocked =
-                shared.outbound.backlog(self.key) + lot.bytes >= BACKLOG || shared.outbound.is_blocked(self.key);
-            self.set_ready(!blocked);
-            let step = if blocked { Step::Wait } else { self.step(&mut lot, cx)? };
-            open = !matches!(step, Step::Wait);
-            if lot.is_full() || !matches!(step, Step::On) {
-                filled |= self.announce(shared, std::mem::take(&mut lot));
-            }
-        }
+        let (name, holder) = match &self.role {
+            Role::Named { name, holder } | Role::Kernel { name, holder, .. } => (name.clone(), *holder),
+            _ => return Ok(false),
+        };
+        let (filled, wakers) = {
+            let mut state = name.lock();
+            let filled = self.fill_from(shared, &name, &mut state, holder, cx)?;
+            // Another worker may have its turn now.
+            let others = filled && state.holders.len() > 1;
+            (filled, if others { state.wake_others() } else { Vec::new() })
+        };
+        wakers.into_iter().for_each(Waker::wake);
         if !filled {
             self.tell_head(shared);
         }
         Ok(filled)
     }
 
-    /// A worker whose connection takes no bytes holds up no other.
-    fn set_ready(&mut self, ready: bool) {
-        if ready == self.ready || !self.spool.is_outbox() {
-            return;
+    /// One lot after the other, under one lock: the clock and the state of the others are looked at once.
+    fn fill_from(
+        &mut self,
+        shared: &Shared,
+        name: &Arc<Name>,
+        state: &mut NameState,
+        holder: HolderKey,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Reason> {
+        let (now, lead) = (Instant::now(), self.lead(state));
+        state.queue.set_lead(lead);
+        let blocked = shared.outbound.is_blocked(self.key);
+        let mut waiting = shared.outbound.backlog(self.key);
+        let (mut lot, mut filled) = (Lot::default(), false);
+        loop {
+            let takes = !blocked && waiting + lot.bytes < BACKLOG;
+            self.set_ready(state, holder, takes);
+            let step = if takes { self.step(name, state, holder, now, &mut lot, cx)? } else { Step::Wait };
+            if lot.is_full() || !matches!(step, Step::On) {
+                waiting += lot.bytes;
+                filled |= self.announce(shared, std::mem::take(&mut lot));
+            }
+            if matches!(step, Step::Wait) {
+                return Ok(filled);
+            }
         }
-        self.ready = ready;
-        if let Role::Named { name, holder } | Role::Kernel { name, holder, .. } = &self.role {
-            let wakers = {
-                let mut state = name.lock();
-                state.queue.set_ready(*holder, ready);
-                state.wake_others()
-            };
-            wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// A worker whose connection takes no bytes holds up no other.
+    fn set_ready(&mut self, state: &mut NameState, holder: HolderKey, ready: bool) {
+        if ready != self.ready && self.spool.is_outbox() {
+            self.ready = ready;
+            state.queue.set_ready(holder, ready);
+            state.wake_others().into_iter().for_each(Waker::wake);
         }
     }
 
     /// One record, or one stretch without any.
-    fn step(&mut self, lot: &mut Lot, cx: &mut Context<'_>) -> Result<Step, Reason> {
-        let (name, holder) = match &self.role {
-            Role::Named { name, holder } | Role::Kernel { name, holder, .. } => (name.clone(), *holder),
-            _ => return Ok(Step::Wait),
-        };
-        let mut state = name.lock();
-        let lead = self.lead(&state);
-        state.queue.set_lead(lead);
-        let now = Instant::now();
+    fn step(
+        &mut self,
+        name: &Arc<Name>,
+        state: &mut NameState,
+        holder: HolderKey,
+        now: Instant,
+        lot: &mut Lot,
+        cx: &mut Context<'_>,
+    ) -> Result<Step, Reason> {
         match state.queue.next(holder, now) {
             Next::Full | Next::Later(_) => {
                 let closed = state.queue.is_full(holder);
-                state.waiting.push(cx.waker().clone());
+                state.wait(cx);
                 if closed {
                     state.closed_since.get_or_insert(now);
                 }
@@ -470,8 +491,8 @@ impl Spooler {
                     state.stall_told = false;
                 }
                 match next {
-                    Next::Again(sequence) => self.step_again(&name, &mut state, holder, sequence, lot, cx),
-                    Next::After(after) => self.step_on(&name, &mut state, holder, after, lot, cx),
+                    Next::Again(sequence) => self.step_again(name, state, holder, sequence, lot, cx),
+                    Next::After(after) => self.step_on(name, state, holder, after, lot, cx),
                     Next::Full | Next::Later(_) => Ok(Step::Wait),
                 }
             }
@@ -543,12 +564,12 @@ impl Spooler {
                 match self.watch.poll_beyond(after, cx) {
                     Poll::Ready(()) => Ok(Step::On),
                     Poll::Pending => {
-                        state.waiting.push(cx.waker().clone());
+                        state.wait(cx);
                         Ok(Step::Wait)
                     }
                 }
             }
-            Poll::Ready(Ok(Found::Nothing(end))) => {
+            Poll::Ready(Ok(Found::Nothing(end) | Found::Behind(end))) => {
                 state.queue.skip(end);
                 self.spool.advance(name, state, false);
                 Ok(Step::On)
@@ -628,8 +649,8 @@ impl Spooler {
                 // What it is too slow for it does not get, as on any other publisher.
                 let behind = self.spool.log.visible().saturating_sub(position);
                 if hwm != 0 && behind > hwm {
-                    let missed = self.count_wanted(position);
-                    position = self.spool.log.visible();
+                    let missed;
+                    (position, missed) = self.count_wanted(position);
                     shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, missed);
                 }
                 let _ = self.watch.poll_beyond(self.spool.log.visible(), cx);
@@ -642,11 +663,9 @@ impl Spooler {
                     Poll::Ready(()) => {}
                     Poll::Pending => break,
                 },
-                Poll::Ready(Ok(Found::Nothing(end))) => {
-                    let missed = self.spool.log.oldest_in_memory().saturating_sub(position + 1);
-                    if missed > 0 {
-                        shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, missed);
-                    }
+                Poll::Ready(Ok(Found::Nothing(end))) => position = end,
+                Poll::Ready(Ok(Found::Behind(end))) => {
+                    shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, end - position);
                     position = end;
                 }
                 Poll::Ready(Ok(Found::Record)) => {
@@ -672,20 +691,24 @@ impl Spooler {
         Ok(filled)
     }
 
-    /// How many records after `position` this subscriber would have got.
-    fn count_wanted(&self, position: u64) -> u64 {
+    /// The newest position, and how many records on the way there this subscriber would have got.
+    fn count_wanted(&self, position: u64) -> (u64, u64) {
         let mut records = Records::new(self.spool.log.clone(), false);
-        let mut cx = Context::from_waker(Waker::noop());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
         let (mut at, mut count) = (position, 0);
         loop {
             match records.poll_after(at, &mut cx) {
                 Poll::Ready(Ok(Found::Record)) => {
-                    let Some(record) = records.hand() else { return count };
+                    let Some(record) = records.hand() else { return (at, count) };
                     at = record.sequence;
                     count += u64::from(self.topics.matches(record.topic(), at));
                 }
                 Poll::Ready(Ok(Found::Nothing(end))) if end > at => at = end,
-                _ => return count,
+                Poll::Ready(Ok(Found::Behind(end))) if end > at => {
+                    count += end - at;
+                    at = end;
+                }
+                _ => return (at, count),
             }
         }
     }

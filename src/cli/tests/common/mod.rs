@@ -3,6 +3,9 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod drive;
+pub(crate) mod spool;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
@@ -132,6 +135,12 @@ impl Ginnel {
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    /// Ends it as nothing ends in order: no chance to save or to say anything.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
     }
 
     /// Whether it has ended already.
