@@ -115,7 +115,7 @@ fn what_is_recorded_is_replayed() {
         Ginnel::start(&["pub", "-b", "tcp://127.0.0.1:*", "-f", "json", "--wait-subs", "1", "--linger", "30s"]);
     let endpoint = publisher.bound();
     let record = ["record", "sub", "-c", &endpoint, "--spool", &q, "-n", "4"];
-    let record = Ginnel::start(&[&record[..], &["--spool-max", "8Mi"]].concat());
+    let record = Ginnel::start(&[&record[..], &["--spool-max", "8Mi", "-o", "min_free_disk=0"]].concat());
     publisher.write(MESSAGES.as_bytes());
     record.end().expect_ok();
     publisher.end().expect_ok();
@@ -154,7 +154,7 @@ fn a_recording_acknowledges_what_is_on_disk() {
 fn a_pull_records_until_a_signal_or_the_time_is_up() {
     let directory = Directory::new("record-pull");
     let q = directory.path("q");
-    let record = Ginnel::start(&["record", "pull", "-b", "tcp://127.0.0.1:*", "--spool", &q]);
+    let record = Ginnel::start(&["record", "pull", "-b", "tcp://127.0.0.1:*", "--spool", &q, "-o", "min_free_disk=0"]);
     run_with(&["push", "-c", &record.bound()], b"1\n2\n3\n").expect_ok();
     spool::wait_for_record(&q, 3);
     record.signal("TERM");
