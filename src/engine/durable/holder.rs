@@ -175,7 +175,8 @@ impl Ledger for SpoolLedger {
 
 /// Writes what is done to the user's file: one write at a time, away from the tasks.
 struct Saver {
-    file: Mutex<FileCursor>,
+    /// None once the socket is closed: then the file is free for another.
+    file: Mutex<Option<FileCursor>>,
     /// What is to be written, by whoever gets to it first.
     wanted: Mutex<bool>,
     holder: Mutex<Weak<Holder>>,
@@ -195,6 +196,7 @@ impl Saver {
 
     fn save(&self) {
         let mut file = lock(&self.file);
+        let Some(file) = file.as_mut() else { return };
         *lock(&self.wanted) = false;
         let Some(holder) = lock(&self.holder).upgrade() else { return };
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&holder.ledgers).values().cloned().collect();
@@ -225,7 +227,7 @@ impl Holder {
             let (file, states) = FileCursor::open(Path::new(path))?;
             known.extend(states.into_iter().map(|(spool, done, ranges)| (spool, Memory::new(done, ranges))));
             saver = Some(Arc::new(Saver {
-                file: Mutex::new(file),
+                file: Mutex::new(Some(file)),
                 wanted: Mutex::new(false),
                 holder: Mutex::new(Weak::new()),
             }));
@@ -269,10 +271,11 @@ impl Holder {
         Ok(holder)
     }
 
-    /// Writes what is done to the user's file now. Blocking.
-    pub(crate) fn save(&self) {
+    /// Writes what is done to the user's file, and gives the file back. Blocking.
+    pub(crate) fn close(&self) {
         if let Some(saver) = &self.saver {
             saver.save();
+            *lock(&saver.file) = None;
         }
     }
 
