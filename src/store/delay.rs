@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::message::{Frame, Message};
+use crate::options::spool::Sync;
 use crate::store::log::shared::{Shared, locked};
 use crate::store::log::{Log, Refused};
 use crate::store::reader::{Chunk, Fetch, Taken};
@@ -151,6 +152,11 @@ impl Delay {
             wait = Some(wait.map_or(soon, |wait: Duration| wait.min(soon)));
         }
         self.check(main, &mut pending);
+        if let Sync::Every(every) = main.options.sync
+            && !(pending.moving.is_empty() && pending.buried.is_empty())
+        {
+            wait = Some(wait.map_or(every, |wait| wait.min(every)).max(AGAIN));
+        }
         (moved > 0 || buried, wait)
     }
 
@@ -159,9 +165,15 @@ impl Delay {
         self.log.poll_flushed(number, &mut Context::from_waker(&self.nudge)) != Poll::Ready(Ok(()))
     }
 
+    /// Where syncs come later than acceptance, copy and tombstone wait for them: else a power cut could take the one
+    /// and leave the other. (Without any syncs nothing can be promised.)
+    fn timed(&self, main: &Shared) -> bool {
+        matches!(main.options.sync, Sync::Every(_))
+    }
+
     /// Tombstones for copies that are accepted.
     fn bury_accepted(&self, main: &Shared, pending: &mut Pending) -> bool {
-        let visible = main.visible();
+        let visible = if self.timed(main) { main.durable() } else { main.visible() };
         let mut any = false;
         while let Some((number, sequence)) = pending.moving.front().copied().filter(|moving| moving.1 <= visible) {
             let Some(tombstone) = self.bury(number) else { break };
@@ -177,7 +189,8 @@ impl Delay {
         // What is copied from now on is above it.
         let mut checked = pending.moving.front().map_or(main.visible(), |moving| moving.1.saturating_sub(1));
         while let Some((tombstone, _)) = pending.buried.front().copied() {
-            if self.waits_for(tombstone) {
+            let waits = if self.timed(main) { self.log.durable() < tombstone } else { self.waits_for(tombstone) };
+            if waits {
                 break;
             }
             pending.buried.pop_front();

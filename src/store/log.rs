@@ -180,6 +180,11 @@ impl Log {
         self.0.shared.visible()
     }
 
+    /// Everything up to here is synced.
+    pub(crate) fn durable(&self) -> u64 {
+        self.0.shared.durable()
+    }
+
     /// The last number given out.
     #[inline]
     pub(crate) fn newest(&self) -> u64 {

@@ -57,6 +57,8 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     /// Bytes on disk.
     pub(crate) size: u64,
+    /// Up to here it is known to have been synced once: by its marks, or its seal.
+    pub(crate) safe: u64,
     /// Finished: nothing is written to it any more.
     pub(crate) sealed: bool,
     /// Messages in it.
@@ -271,6 +273,7 @@ fn by_seal(found: &Found, header: &Header) -> Option<(Segment, i64)> {
         file: Arc::clone(&found.file),
         end: size,
         size,
+        safe: size,
         sealed: true,
         records: seal.records,
         last: seal.last.max(record.sequence),

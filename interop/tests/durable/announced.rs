@@ -1,4 +1,5 @@
-//! Peers that announce the extension by libzmq's option 95 and know nothing of it: plain, once our patience is over.
+//! Peers that announce the extension by libzmq's option 95 and know nothing of it: plain, once our patience is over, or
+//! once they do what no spooler would.
 
 use std::time::{Duration, Instant};
 
@@ -101,19 +102,17 @@ async fn never_answers(peer: &mut Peer) -> Outcome {
     Ok(())
 }
 
-/// Another version than ours, or a name without a version: plain at once.
+/// Another version than ours, or a name without a version. (That this is so at once, see `raw`.)
 async fn other_versions(peer: &mut Peer, property: &str) -> Outcome {
     let dir = Dir::new();
     let ours = dir.publisher().build()?;
     let mut monitor = ours.monitor();
     let endpoint = ours.bind_to("tcp://127.0.0.1:*").await?.to_string();
-    let since = Instant::now();
     peer.connect("theirs", "SUB", &endpoint, json!({ "METADATA": property, "SUBSCRIBE": "a" })).await?;
     plain_peer(&mut monitor).await?;
     subscribed(&mut monitor, "a").await?;
     within("send", ours.send("a")).await?;
-    same("published", peer.recv("theirs").await?, bytes(&["a"]))?;
-    check(since.elapsed() < PATIENCE, "we waited for DSTART")
+    same("published", peer.recv("theirs").await?, bytes(&["a"]))
 }
 
 #[tokio::test]
@@ -124,7 +123,7 @@ async fn d09_a_peer_that_announces_and_never_asks_is_plain_after_five_seconds() 
 }
 
 #[tokio::test]
-async fn d09_a_peer_that_announces_and_never_answers_is_plain_after_five_seconds() {
+async fn d09_a_peer_that_announces_and_never_answers_is_plain() {
     let mut cases = Cases::new("stock publishers that announce X-Durable", Program::Libzmq);
     cases.run("never answers", never_answers).await;
     cases.finish();

@@ -1,8 +1,8 @@
 //! A stock SUB at our durable PUB is a subscriber without a name: what it asked for, from now on, in order.
 
-use ginnel::{Builder, Credentials, Pub, Security, Sub};
+use ginnel::{Credentials, Monitor, Pub, Security, Sub};
 use interop::{
-    Cases, Outcome, Peer, Program, Transport, content_set, filled, frames_of, json, message_of, same, within,
+    Cases, Fault, Outcome, Peer, Program, Transport, content_set, filled, frames_of, json, message_of, same, within,
 };
 
 use super::{Dir, TIGHT, WIRES, bytes, names_are, plain_peer, still_there, subscribed};
@@ -14,18 +14,17 @@ struct Way {
     we_bind: bool,
 }
 
-async fn meet(way: Way, ours: Builder<Pub>, peer: &mut Peer, options: interop::Value) -> Result<Pub, interop::Fault> {
-    let ours = ours.build()?;
+/// The peer's SUB gets a connection to `ours`, and is found to be plain. All events from then on.
+async fn meet(way: Way, ours: &Pub, peer: &mut Peer, options: interop::Value) -> Result<Monitor, Fault> {
     let mut monitor = ours.monitor();
     if way.we_bind {
         let endpoint = ours.bind_to(way.transport.our_place()).await?;
         peer.connect("theirs", "SUB", &endpoint.to_string(), options).await?;
     } else {
-        let endpoint = peer.bind("theirs", "SUB", way.transport.their_place(), options).await?;
-        ours.connect_to(endpoint)?;
+        ours.connect_to(peer.bind("theirs", "SUB", way.transport.their_place(), options).await?)?;
     }
     plain_peer(&mut monitor).await?;
-    Ok(ours)
+    Ok(monitor)
 }
 
 /// Only what it subscribed to and only from then on, whether or not a durable name has it all.
@@ -36,14 +35,7 @@ async fn from_now_on(peer: &mut Peer, way: Way, kept: bool) -> Outcome {
     for text in ["a.before", "b.before"] {
         within("send", ours.send(text)).await?;
     }
-    let mut monitor = ours.monitor();
-    if way.we_bind {
-        let endpoint = ours.bind_to(way.transport.our_place()).await?;
-        peer.connect("theirs", "SUB", &endpoint.to_string(), json!({ "SUBSCRIBE": "a." })).await?;
-    } else {
-        ours.connect_to(peer.bind("theirs", "SUB", way.transport.their_place(), json!({ "SUBSCRIBE": "a." })).await?)?;
-    }
-    plain_peer(&mut monitor).await?;
+    let mut monitor = meet(way, &ours, peer, json!({ "SUBSCRIBE": "a." })).await?;
     subscribed(&mut monitor, "a.").await?;
     for text in ["b", "a", "a.1", "ab", "a.2", ""] {
         within("send", ours.send(text)).await?;
@@ -65,8 +57,6 @@ async fn from_now_on(peer: &mut Peer, way: Way, kept: bool) -> Outcome {
     still_there(peer, "theirs").await?;
     names_are(ours.spool(), if kept { &["keeper"] } else { &[] })?;
     same("dropped", ours.stats().drops.total(), 0)?;
-    let spool = ours.spool().ok_or("no spool")?.stats();
-    same("records", spool.records > 0, true)?;
     if kept {
         // It had no part in what the plain one did.
         let endpoint = ours.bind_to("tcp://127.0.0.1:*").await?;
@@ -83,14 +73,7 @@ async fn from_now_on(peer: &mut Peer, way: Way, kept: bool) -> Outcome {
 async fn everything(peer: &mut Peer, way: Way) -> Outcome {
     let dir = Dir::new();
     let ours = dir.publisher().build()?;
-    let mut monitor = ours.monitor();
-    let options = json!({ "SUBSCRIBE": "" });
-    if way.we_bind {
-        let endpoint = ours.bind_to(way.transport.our_place()).await?;
-        peer.connect("theirs", "SUB", &endpoint.to_string(), options).await?;
-    } else {
-        ours.connect_to(peer.bind("theirs", "SUB", way.transport.their_place(), options).await?)?;
-    }
+    let mut monitor = meet(way, &ours, peer, json!({ "SUBSCRIBE": "" })).await?;
     subscribed(&mut monitor, "").await?;
     peer.set("theirs", json!([["SUBSCRIBE", "hel"]])).await?;
     subscribed(&mut monitor, "hel").await?;
@@ -107,7 +90,8 @@ async fn everything(peer: &mut Peer, way: Way) -> Outcome {
 async fn limited(peer: &mut Peer, way: Way, limit: usize) -> Outcome {
     let dir = Dir::new();
     let options = json!({ "SUBSCRIBE": "", "MAXMSGSIZE": limit });
-    let ours = meet(way, dir.publisher(), peer, options).await?;
+    let ours = dir.publisher().build()?;
+    drop(meet(way, &ours, peer, options).await?);
     within("wait_for_subscribers", ours.wait_for_subscribers(1)).await?;
     for seed in 2..40 {
         within("send", ours.send(filled(limit, seed))).await?;
@@ -122,7 +106,8 @@ async fn limited(peer: &mut Peer, way: Way, limit: usize) -> Outcome {
 async fn properties(peer: &mut Peer) -> Outcome {
     let dir = Dir::new();
     let way = Way { transport: Transport::Tcp, we_bind: true };
-    let ours = meet(way, dir.publisher(), peer, json!({ "SUBSCRIBE": "" })).await?;
+    let ours = dir.publisher().build()?;
+    drop(meet(way, &ours, peer, json!({ "SUBSCRIBE": "" })).await?);
     within("wait_for_subscribers", ours.wait_for_subscribers(1)).await?;
     within("send", ours.send("look")).await?;
     let said = peer.recv_properties("theirs", &["X-Durable", "X-Durable-Name", "Socket-Type"]).await?;
@@ -132,11 +117,11 @@ async fn properties(peer: &mut Peer) -> Outcome {
 async fn authenticated(peer: &mut Peer) -> Outcome {
     let dir = Dir::new();
     let users = vec![Credentials::new("anna", "secret")?];
-    let ours = dir.publisher().security(Security::PlainServer(users)).require_auth(true);
+    let ours = dir.publisher().security(Security::PlainServer(users)).require_auth(true).build()?;
     let options =
         json!({ "SUBSCRIBE": "a.", "PLAIN_USERNAME": "anna", "PLAIN_PASSWORD": "secret", "MAXMSGSIZE": TIGHT });
     let way = Way { transport: Transport::Tcp, we_bind: true };
-    let ours = meet(way, ours, peer, options).await?;
+    drop(meet(way, &ours, peer, options).await?);
     within("wait_for_subscribers", ours.wait_for_subscribers(1)).await?;
     for text in ["b", "a.1"] {
         within("send", ours.send(text)).await?;
@@ -151,13 +136,13 @@ async fn authenticated(peer: &mut Peer) -> Outcome {
 async fn stream(peer: &mut Peer, way: Way) -> Outcome {
     const COUNT: u64 = 20_000;
     let dir = Dir::new();
-    let ours = dir.publisher().sync(ginnel::Sync::Never).send_hwm(0);
-    let ours = meet(way, ours, peer, json!({ "SUBSCRIBE": "n", "RCVHWM": 0 })).await?;
+    let ours = dir.publisher().sync(ginnel::Sync::Never).send_hwm(0).build()?;
+    drop(meet(way, &ours, peer, json!({ "SUBSCRIBE": "n", "RCVHWM": 0 })).await?);
     within("wait_for_subscribers", ours.wait_for_subscribers(1)).await?;
     let send = async {
         for number in 0..COUNT {
-            let _ = ours.enqueue(super::numbered(if number % 2 == 0 { "n" } else { "nn" }, number, 100)).await?;
-            let _ = ours.enqueue("other").await?;
+            drop(ours.enqueue(super::numbered(if number % 2 == 0 { "n" } else { "nn" }, number, 100)).await?);
+            drop(ours.enqueue("other").await?);
         }
         Ok::<(), ginnel::SendError<ginnel::Message>>(())
     };

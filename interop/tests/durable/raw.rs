@@ -10,9 +10,16 @@ use super::{Dir, LONG_NAME, TIGHT, plain_peer, subscribed};
 
 const SUBSCRIBE_A: &[u8] = b"\x04\x0b\x09SUBSCRIBEa";
 
-/// What a peer says of itself that must be plain at once: nothing; or, in ZMTP 3.0, even our own property.
-const PLAIN: [(u8, &[(&str, &str)]); 3] =
-    [(1, &[]), (0, &[]), (0, &[("X-Durable", "1"), ("X-Durable-Name", "keeper")])];
+/// What a peer says of itself.
+type Said = (u8, &'static [(&'static str, &'static str)]);
+
+/// What makes a peer plain at once: nothing; another version; or, in ZMTP 3.0, even our own property.
+const PLAIN: [Said; 4] = [
+    (1, &[]),
+    (1, &[("X-Durable", "2"), ("X-Durable-Name", "keeper")]),
+    (0, &[]),
+    (0, &[("X-Durable", "1"), ("X-Durable-Name", "keeper")]),
+];
 
 /// Without heartbeats there is no reason for any command.
 fn quiet<S: Buildable>(builder: Builder<S>) -> Builder<S> {
@@ -43,7 +50,7 @@ async fn d09_a_plain_sub_gets_messages_and_no_commands() -> Outcome {
         for text in ["a.1", "a.2", "a.3"] {
             same("the message", peer.recv_message().await?, text.as_bytes().to_vec())?;
         }
-        peer.silent(1200).await?;
+        peer.silent(200).await?;
     }
     Ok(())
 }
@@ -65,7 +72,7 @@ async fn d09_a_plain_pull_gets_messages_and_no_commands() -> Outcome {
                     same("the message", peer.recv_message().await?, text.as_bytes().to_vec())?;
                 }
             }
-            peer.silent(1200).await?;
+            peer.silent(200).await?;
             let lag = if plain_pull { 0 } else { 3 };
             let waiting = || ours.spool().is_some_and(|spool| spool.names().iter().all(|name| name.lag_records == lag));
             until("what is waiting", waiting).await?;
@@ -115,21 +122,49 @@ async fn d09_a_plain_push_hears_nothing_of_ours() -> Outcome {
     Ok(())
 }
 
-/// A plain peer that sends our commands all the same: they have no meaning, and do no harm.
+/// A DSTART as a holder would send it.
+fn start() -> Vec<u8> {
+    [b"\x06DSTART\0", &1000_u32.to_be_bytes()[..], &1_000_000_u32.to_be_bytes(), &[0; 16], &[0; 8], &[0; 4]].concat()
+}
+
+/// A plain peer that sends our commands all the same, even a DSTART that is in order: no answer, no name, no harm.
 #[tokio::test]
 async fn d09_commands_of_a_plain_peer_are_ignored() -> Outcome {
-    let dir = Dir::new();
-    let ours: Pub = quiet(dir.publisher()).build()?;
-    let mut monitor = ours.monitor();
-    ours.bind_to("tcp://127.0.0.1:*").await?;
-    let mut peer = RawPeer::connect(ours.local_endpoint(), 1, "SUB", &[]).await?;
-    for command in [&b"\x06DSTART"[..], b"\x04DACKxx", b"\x05DNACK", b"\x04DEND", b"\x03DLV", b"\x03DOK", b"\x05DHEAD"]
-    {
-        peer.write(&[&[4, u8::try_from(command.len())?], command].concat()).await?;
+    for (minor, others) in PLAIN {
+        let dir = Dir::new();
+        let ours: Pub = quiet(dir.publisher()).build()?;
+        let mut monitor = ours.monitor();
+        ours.bind_to("tcp://127.0.0.1:*").await?;
+        let mut peer = RawPeer::connect(ours.local_endpoint(), minor, "SUB", others).await?;
+        let broken =
+            [&b"\x04DACKxx"[..], b"\x05DNACK", b"\x04DEND", b"\x03DLV", b"\x03DOK", b"\x05DHEAD", b"\x06DSTART"];
+        for command in [&start()[..]].into_iter().chain(broken) {
+            peer.write(&[&[4, u8::try_from(command.len())?], command].concat()).await?;
+        }
+        peer.write(SUBSCRIBE_A).await?;
+        subscribed(&mut monitor, "a").await?;
+        within("send", ours.send("a")).await?;
+        same("the message", peer.recv_message().await?, b"a".to_vec())?;
+        super::names_are(ours.spool(), &[])?;
+        peer.silent(100).await?;
     }
-    peer.write(SUBSCRIBE_A).await?;
-    subscribed(&mut monitor, "a").await?;
+    Ok(())
+}
+
+/// The same commands make a name where the peer is not plain: the test above is about something.
+#[tokio::test]
+async fn d09_a_peer_that_asks_has_a_name() -> Outcome {
+    let dir = Dir::new();
+    let ours: Pub = quiet(dir.publisher()).bind("tcp://127.0.0.1:*").await?;
+    let others = [("X-Durable", "1"), ("X-Durable-Name", "keeper")];
+    let mut peer = RawPeer::connect(ours.local_endpoint(), 1, "SUB", &others).await?;
+    let start = start();
+    peer.write(&[SUBSCRIBE_A, &[4, u8::try_from(start.len())?], &start].concat()).await?;
+    let (flags, answer) = peer.recv().await?;
+    check(flags == 4 && answer.starts_with(b"\x03DOK"), format!("not DOK: {flags} {}", answer.escape_ascii()))?;
     within("send", ours.send("a")).await?;
+    let (flags, announcement) = peer.recv().await?;
+    check(flags == 4 && announcement.starts_with(b"\x03DLV"), format!("not DLV: {flags}"))?;
     same("the message", peer.recv_message().await?, b"a".to_vec())?;
-    super::names_are(ours.spool(), &[])
+    super::names_are(ours.spool(), &["keeper"])
 }

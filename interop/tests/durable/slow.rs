@@ -16,18 +16,30 @@ struct Flood {
     send_hwm: usize,
     count: u64,
     weight: usize,
+    others: Others,
+}
+
+/// Messages in between that the slow one did not ask for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Others {
+    None,
+    /// Nobody asked for: numbers without records.
+    Unwritten,
+    /// Another durable name has them.
+    Written,
 }
 
 /// A stock subscriber stops in its tracks, is flooded, and goes on.
 async fn flooded(peer: &mut Peer, flood: Flood) -> Outcome {
     let dir = Dir::new();
-    let ours = dir.publisher().sync(ginnel::Sync::Never).send_hwm(flood.send_hwm).send_buffer(64 << 10).build()?;
+    let ours = dir.publisher().sync(ginnel::Sync::Never).send_hwm(flood.send_hwm).send_buffer(64 << 10);
+    let ours = if flood.others == Others::Written { ours.declare("others", ["other"]) } else { ours }.build()?;
     let mut monitor = ours.monitor();
     let endpoint = ours.bind_to(flood.transport.our_place()).await?;
-    let mut durable = Sub::builder().durable("keeper").subscribe("").build()?;
+    let mut durable = Sub::builder().durable("keeper").subscribe("n").build()?;
     durable.connect_to(&endpoint)?;
-    subscribed(&mut monitor, "").await?;
-    let holds = || ours.spool().is_some_and(|spool| spool.names().iter().any(|name| name.connected()));
+    subscribed(&mut monitor, "n").await?;
+    let holds = || ours.spool().is_some_and(|spool| spool.names().iter().any(ginnel::NameStats::connected));
     interop::until("the durable name", holds).await?;
     let options = json!({ "SUBSCRIBE": "n", "RCVHWM": 1, "RCVBUF": 65536 });
     peer.connect("theirs", "SUB", &endpoint.to_string(), options).await?;
@@ -58,6 +70,9 @@ async fn publish(ours: &Pub, flood: Flood) -> Outcome {
     let send = async {
         for number in 0..flood.count {
             ours.send(numbered("n", number, flood.weight)).await?;
+            if flood.others != Others::None {
+                ours.send(numbered("other", number, 0)).await?;
+            }
         }
         Ok::<(), ginnel::SendError<ginnel::Message>>(())
     };
@@ -106,13 +121,15 @@ async fn d09_a_slow_stock_sub_skips_and_is_counted() {
     let mut cases = Cases::new("slow stock SUB on durable PUB", Program::Libzmq);
     for transport in WIRES {
         for send_hwm in [10, 200] {
-            let flood = Flood { transport, send_hwm, count: 600, weight: WEIGHT };
-            cases.run(format!("above SNDHWM {send_hwm}, {transport}"), async |peer| flooded(peer, flood).await).await;
+            for others in [Others::None, Others::Unwritten, Others::Written] {
+                let flood = Flood { transport, send_hwm, count: 600, weight: WEIGHT, others };
+                let case = format!("above SNDHWM {send_hwm}, others: {others:?}, {transport}");
+                cases.run(case, async |peer| flooded(peer, flood).await).await;
+            }
         }
-        let flood = Flood { transport, send_hwm: 0, count: 800, weight: 4 * WEIGHT };
-        cases
-            .run(format!("off the end of what is in memory, {transport}"), async |peer| flooded(peer, flood).await)
-            .await;
+        let flood = Flood { transport, send_hwm: 0, count: 800, weight: 4 * WEIGHT, others: Others::None };
+        let case = format!("off the end of what is in memory, {transport}");
+        cases.run(case, async |peer| flooded(peer, flood).await).await;
     }
     cases.finish();
 }

@@ -123,7 +123,7 @@ async fn plain_stream(peer: &mut Peer, way: Way) -> Outcome {
     let (ours, _) = push(way, ours, peer, json!({})).await?;
     let send = async {
         for number in 0..COUNT {
-            let _ = ours.enqueue(numbered("job", number, 100)).await?;
+            drop(ours.enqueue(numbered("job", number, 100)).await?);
         }
         Ok::<(), ginnel::SendError<ginnel::Message>>(())
     };
@@ -151,7 +151,6 @@ async fn shared_work(peer: &mut Peer) -> Outcome {
     let mut got = Vec::new();
     for name in ["theirs", "second"] {
         let ranges = peer.stream_collect(name, 200).await?;
-        check(!ranges.is_empty(), format!("{name} had no work"))?;
         got.extend(ranges.into_iter().flat_map(|(first, last)| first..=last));
     }
     while u64::try_from(got.len())? < COUNT {

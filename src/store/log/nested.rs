@@ -177,7 +177,9 @@ impl Shared {
     }
 
     pub(super) fn dead_letters(&self) -> u64 {
-        self.dead.get().map_or(0, |dead| locked(&dead.0.shared.books).records())
+        // Those on their way to the disk count.
+        let count = |dead: &Log| locked(&dead.0.shared.books).records() + (dead.newest() - dead.visible());
+        self.dead.get().map_or(0, count)
     }
 
     /// By hand: one turn of each. True if one worked.

@@ -23,9 +23,9 @@ use crate::store::names::{Found, NameKind, NameRecord, Registry, Slots};
 use crate::store::record::{self, GapReason};
 use crate::store::ring::Ring;
 use crate::store::scan::{self, Damage, Proof, Recovered, Segment};
-use crate::store::segment::{self, Header};
+use crate::store::segment::{self, Header, SEGMENT_HEADER};
 use crate::store::storage::real::RealDir;
-use crate::store::storage::{Locked, Storage, write_all_at};
+use crate::store::storage::{Locked, Storage, read_all_at, write_all_at};
 use crate::store::writer::rotate::{AT_ONCE, make_file, name_segment, new_id, random, write_header};
 use crate::store::writer::{Writer, thread};
 
@@ -127,8 +127,7 @@ impl Opening {
         // Both, so that a single good slot becomes two again; and before the first segment, which is never without.
         slots.save_both(&judged.registry).map_err(failed)?;
         let clock = SpoolClock::new(Arc::clone(&self.clock), recovered.last_time);
-        let segment_size = self.segment_size();
-        let gap = settle(&*self.storage, &mut recovered, &judged, clock.now(), segment_size).map_err(failed)?;
+        let gap = self.settle(&mut recovered, &judged, clock.now()).map_err(failed)?;
         let (fresh, unclean) = (judged.fresh, judged.unclean);
         let shared = self.share(slots, &mut recovered, judged, clock).map_err(failed)?;
         Counters::add(&shared.counters.gaps, u64::from(gap));
@@ -145,6 +144,44 @@ impl Opening {
             shared.witness.event(Event::Recovered { records, torn, next });
         }
         Ok(log)
+    }
+
+    /// Makes sure of a segment to write to, tells the numbers that are left out, syncs. True if there is a gap.
+    fn settle(&self, recovered: &mut Recovered, judged: &Judged, now: i64) -> io::Result<bool> {
+        let (storage, size) = (&*self.storage, self.segment_size());
+        let rewrite = judged.unclean && self.options.sync != Sync::Never;
+        if let Some(last) = recovered.segments.last().filter(|last| last.sealed && rewrite) {
+            // Without a segment behind it nothing says that its seal was synced.
+            rewrite_from(last, SEGMENT_HEADER)?;
+            last.file.sync()?;
+        }
+        if recovered.segments.last().is_none_or(|last| last.sealed) {
+            // A hole in front of it is told of by the gap of its own that damage gets.
+            let written = recovered.segments.last().map_or(0, |segment| segment.last);
+            let after = written.saturating_add(1).max(judged.registry.head);
+            let base = if judged.unclean { after } else { judged.next };
+            let header = Header { spool: judged.registry.spool, base, created: now, salt: random() };
+            recovered.segments.push(make_segment(storage, &header, size)?);
+        }
+        let Some(active) = recovered.segments.last_mut() else { return Ok(false) };
+        let mut gap = false;
+        if active.last < recovered.last {
+            gap |= write_gap(active, recovered.last, now, GapReason::Damage)?;
+        }
+        if judged.unclean && active.last.saturating_add(1) < judged.next {
+            gap |= write_gap(active, judged.next - 1, now, GapReason::Recovery)?;
+        }
+        if judged.unclean {
+            if rewrite {
+                rewrite_from(active, active.safe)?;
+            }
+            active.file.sync()?;
+            storage.sync_dir()?;
+        }
+        if active.size < size && active.file.allocate(size).is_ok() {
+            active.size = size;
+        }
+        Ok(gap)
     }
 
     fn segment_size(&self) -> u64 {
@@ -211,35 +248,6 @@ fn clear_temporary(storage: &dyn Storage) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes sure of a segment to write to, tells the numbers that are left out, syncs. True if there is a gap.
-fn settle(storage: &dyn Storage, recovered: &mut Recovered, judged: &Judged, now: i64, size: u64) -> io::Result<bool> {
-    let make = recovered.segments.last().is_none_or(|last| last.sealed);
-    if make {
-        // A hole in front of it is told of by the gap of its own that damage gets.
-        let written = recovered.segments.last().map_or(0, |segment| segment.last);
-        let after = written.saturating_add(1).max(judged.registry.head);
-        let base = if judged.unclean { after } else { judged.next };
-        let header = Header { spool: judged.registry.spool, base, created: now, salt: random() };
-        recovered.segments.push(make_segment(storage, &header, size)?);
-    }
-    let Some(active) = recovered.segments.last_mut() else { return Ok(false) };
-    let mut written = false;
-    if active.last < recovered.last {
-        written |= write_gap(active, recovered.last, now, GapReason::Damage)?;
-    }
-    if judged.unclean && active.last.saturating_add(1) < judged.next {
-        written |= write_gap(active, judged.next - 1, now, GapReason::Recovery)?;
-    }
-    if judged.unclean {
-        active.file.sync()?;
-        storage.sync_dir()?;
-    }
-    if active.size < size && active.file.allocate(size).is_ok() {
-        active.size = size;
-    }
-    Ok(written)
-}
-
 /// The first segment, or one more. On a full disk it begins without space set aside.
 fn make_segment(storage: &dyn Storage, header: &Header, size: u64) -> io::Result<Segment> {
     let (file, size) = match make_file(storage, AT_ONCE, size) {
@@ -254,6 +262,26 @@ fn make_segment(storage: &dyn Storage, header: &Header, size: u64) -> io::Result
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+/// Writes once more what no sync is known of. Where a sync failed the system may show what it never wrote, and hold it
+/// for clean: the sync to come would do nothing for it.
+fn rewrite_from(segment: &Segment, from: u64) -> io::Result<()> {
+    let mut at = from.max(SEGMENT_HEADER);
+    let mut piece = vec![0; PIECE];
+    while at < segment.end {
+        let size = usize::try_from(segment.end - at).map_or(PIECE, |left| left.min(PIECE));
+        let Some(bytes) = piece.get_mut(..size) else { return Ok(()) };
+        // What cannot be read stays as it is.
+        if read_all_at(&*segment.file, bytes, at).is_ok_and(|read| read == size) {
+            write_all_at(&*segment.file, bytes, at)?;
+        }
+        at += size as u64;
+    }
+    Ok(())
+}
+
+/// Read and written at once.
+const PIECE: usize = 256 << 10;
 
 /// Tells that the numbers behind `active` up to `to` will never appear. On a full disk it goes without: the numbers
 /// are left out all the same.

@@ -128,6 +128,10 @@ impl Shared {
         self.newest.load(Ordering::Acquire)
     }
 
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
     pub(crate) fn oldest(&self) -> u64 {
         locked(&self.books).oldest()
     }
@@ -525,7 +529,7 @@ impl Shared {
         let mut books = locked(&self.books);
         let first = books.segments.front().filter(|segment| segment.sealed).map(|segment| segment.last);
         let Some(record) = books.registry.names.get_mut(name) else { return };
-        let frees = first.is_some_and(|last| record.cursor < last && cursor >= last);
+        let frees = first.is_some_and(|last| record.cursor < last && cursor >= last) || self.options.max_messages > 0;
         if cursor >= record.cursor {
             record.cursor = cursor;
             record.done.clear();

@@ -185,6 +185,7 @@ fn segment(known: &Known<'_>, walk: Walk) -> Segment {
         file: Arc::clone(known.file),
         end: walk.count.end,
         size: walk.len,
+        safe: walk.proven.min(walk.count.end),
         sealed: walk.sealed || known.next.is_some(),
         records: walk.count.records,
         last: last_given(known, &walk),

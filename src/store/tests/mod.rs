@@ -2,7 +2,10 @@
 
 mod crash;
 mod delayed;
+mod failures;
 mod ledger;
+mod limits;
+mod model;
 mod straight;
 
 use std::sync::{Arc, Mutex};

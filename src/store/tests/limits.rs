@@ -1,0 +1,321 @@
+//! Limits of bytes, messages, age and lag; names that expire; numbers; the clock.
+
+use std::time::Duration;
+
+use super::*;
+use crate::options::spool::WhenFull;
+use crate::store::log::front::STEP;
+use crate::store::log::stats::LogState;
+
+fn small(when_full: WhenFull) -> SpoolOptions {
+    let mut options = options(Sync::Batch);
+    (options.when_full, options.append_all, options.max_bytes) = (when_full, false, 16 << 10);
+    options
+}
+
+/// Appends until refused, or 200 times.
+fn pour(bench: &Bench) -> Option<Refused> {
+    for n in 0..200 {
+        if let Err(why) = bench.append(&format!("{n} {}", "x".repeat(300))) {
+            return Some(why);
+        }
+        bench.settle();
+        let stats = bench.log.stats();
+        assert!(stats.bytes <= 16 << 10, "d08: {stats:?}");
+    }
+    None
+}
+
+fn on_disk(sim: &SimStorage) -> u64 {
+    let names = sim.names().into_iter().filter(|name| name.ends_with(".seg") || name.ends_with(".tmp"));
+    names.map(|name| sim.bytes(&name).unwrap().len() as u64).sum()
+}
+
+#[test]
+fn d08_a_spool_at_its_limit_blocks_and_takes_more_when_it_was_read() {
+    let sim = SimStorage::new(1);
+    let bench = Bench::open(&sim, &small(WhenFull::Block), true);
+    assert_eq!(pour(&bench), Some(Refused::Full));
+    bench.settle();
+    assert!(on_disk(&sim) <= 16 << 10);
+    assert_eq!((bench.log.stats().state, bench.ear.names()), (LogState::Full, vec!["SpoolFull"]));
+    let mut ticket = Default::default();
+    let message = Message::from("x".repeat(300));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(bench.log.poll_append(&mut cx, &mut ticket, &message, &Extra::default()).is_pending());
+    assert_eq!(bench.append("small"), Err(Refused::Full), "nobody overtakes");
+    bench.log.advance("", bench.log.visible(), &[]);
+    bench.settle();
+    assert!(bench.log.poll_append(&mut cx, &mut ticket, &message, &Extra::default()).is_ready());
+    assert_eq!(bench.log.stats().full_waits, 1);
+    bench.settle();
+    assert_eq!(bench.log.stats().state, LogState::Open);
+}
+
+#[test]
+fn d08_a_spool_at_its_limit_rejects() {
+    let bench = Bench::open(&SimStorage::new(2), &small(WhenFull::Reject), true);
+    assert_eq!(pour(&bench), Some(Refused::Full));
+    let mut cx = Context::from_waker(Waker::noop());
+    let message = Message::from("x".repeat(300));
+    let poll = bench.log.poll_append(&mut cx, &mut Default::default(), &message, &Extra::default());
+    assert_eq!(poll, Poll::Ready(Err(Refused::Full)));
+    assert_eq!(bench.log.stats().rejects, 2);
+}
+
+#[test]
+fn d03_d08_a_spool_at_its_limit_drops_the_oldest_and_tells_whom_it_hurt() {
+    let sim = SimStorage::new(3);
+    let bench = Bench::open(&sim, &small(WhenFull::DropOldest), false);
+    bench.log.declare("slow", &[b""]);
+    bench.log.declare("fast", &[b""]);
+    for n in 0..200 {
+        bench.append(&format!("{n} {}", "x".repeat(300))).unwrap();
+        bench.settle();
+        bench.log.advance("fast", bench.log.visible(), &[]);
+    }
+    assert!(on_disk(&sim) <= 16 << 10);
+    let lost = bench.ear.lost.lock().unwrap().clone();
+    assert!(!lost.is_empty() && lost.iter().all(|lost| lost.0 == "slow"));
+    assert!(lost.windows(2).all(|pair| pair[0].2 + 1 == pair[1].1), "one range after the other");
+    let record = bench.log.registry(|registry| registry.names["slow"].clone());
+    assert_eq!(record.lost, Some((1, record.cursor)));
+    assert_eq!(record.lost_records, record.cursor);
+    assert_eq!(bench.read(record.cursor).0.len() as u64, 200 - record.cursor);
+}
+
+#[test]
+fn d08_a_spool_at_its_limit_evicts_the_name_that_pins_it() {
+    let bench = Bench::open(&SimStorage::new(4), &small(WhenFull::DropName), false);
+    bench.log.declare("dead", &[b"1"]);
+    bench.log.declare("fast", &[b""]);
+    for n in 0..200 {
+        bench.append(&format!("{n} {}", "x".repeat(300))).unwrap();
+        bench.settle();
+        bench.log.advance("fast", bench.log.visible(), &[]);
+    }
+    assert_eq!(*bench.ear.dropped.lock().unwrap(), ["dead"]);
+    assert!(bench.ear.heard("NameExpired"));
+    assert!(bench.ear.lost.lock().unwrap().is_empty());
+    let wanted = bench.log.change_interest(|interest| interest.remove(b""));
+    assert!(wanted > 200);
+    let records = bench.log.stats().records;
+    bench.append("1 is wanted by nobody now").unwrap();
+    bench.settle();
+    assert_eq!(bench.log.stats().records, records);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_gets_one_of_its_own() {
+    let sim = SimStorage::new(5);
+    let bench = Bench::open(&sim, &options(Sync::Batch), false);
+    let sizes = [10, 20_000, 10, 3_900, 5_000, 10];
+    for size in sizes {
+        bench.append(&"x".repeat(size)).unwrap();
+    }
+    bench.settle();
+    let read = |bench: &Bench| bench.read(0).0.iter().map(|record| record.topic().len()).collect::<Vec<usize>>();
+    assert_eq!(read(&bench), sizes);
+    drop(bench);
+    assert_eq!(read(&Bench::open(&sim.crash(1), &options(Sync::Batch), false)), sizes);
+}
+
+#[test]
+fn records_beyond_max_record_are_refused() {
+    let mut options = options(Sync::Batch);
+    options.max_record = 1000;
+    let bench = Bench::open(&SimStorage::new(6), &options, false);
+    assert_eq!(bench.append(&"x".repeat(2000)), Err(Refused::TooLarge));
+    assert_eq!(bench.append(&"x".repeat(900)), Ok(1));
+}
+
+#[test]
+fn d08_max_messages_blocks_or_drops() {
+    for when_full in [WhenFull::Block, WhenFull::DropOldest] {
+        let mut options = small(when_full);
+        (options.max_messages, options.max_bytes) = (20, 1 << 20);
+        let bench = Bench::open(&SimStorage::new(7), &options, true);
+        let mut taken = 0;
+        for n in 0..100 {
+            taken += u64::from(bench.append(&format!("{n}")).is_ok());
+            bench.settle();
+            assert!(bench.log.stats().records <= 20, "{:?}", bench.log.stats());
+        }
+        assert_eq!(taken, if when_full == WhenFull::Block { 20 } else { 100 });
+        bench.log.advance("", bench.log.visible(), &[]);
+        bench.settle();
+        assert!(bench.append("more").is_ok(), "room again");
+    }
+}
+
+#[test]
+fn d08_max_messages_of_one_still_moves() {
+    let mut options = small(WhenFull::Block);
+    options.max_messages = 1;
+    let bench = Bench::open(&SimStorage::new(7), &options, true);
+    for n in 0..10 {
+        assert!(bench.append(&format!("{n}")).is_ok(), "{n}");
+        bench.settle();
+        assert_eq!(bench.append("second"), Err(Refused::Full));
+        bench.log.advance("", bench.log.visible(), &[]);
+        bench.settle();
+    }
+}
+
+#[test]
+fn what_is_older_than_max_age_goes() {
+    let mut options = options(Sync::Batch);
+    options.max_age = Some(Duration::from_secs(60));
+    let bench = Bench::open(&SimStorage::new(8), &options, false);
+    bench.append("old").unwrap();
+    bench.settle();
+    bench.clock.advance(Duration::from_secs(59));
+    bench.settle();
+    assert_eq!(bench.read(0).0.len(), 1);
+    bench.clock.advance(Duration::from_secs(3));
+    bench.settle();
+    assert_eq!(bench.log.stats().records, 0);
+    assert_eq!(bench.append("new"), Ok(2));
+    bench.settle();
+    assert_eq!(bench.log.stats().records, 1);
+}
+
+#[test]
+fn d03_a_name_that_lags_too_far_is_moved_on_and_told() {
+    let mut options = options(Sync::Batch);
+    (options.max_lag_bytes, options.append_all) = (10_000, false);
+    let bench = Bench::open(&SimStorage::new(9), &options, false);
+    bench.log.declare("slow", &[b""]);
+    for n in 0..100 {
+        bench.append(&format!("{n} {}", "x".repeat(300))).unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+        bench.settle();
+        assert!(bench.log.stats().names[0].lag_bytes <= 10_000 + 400, "{:?}", bench.log.stats().names);
+    }
+    assert!(bench.ear.heard("Lost"));
+    assert!(bench.log.stats().names[0].lost_records > 50);
+    assert!(bench.log.stats().segments <= 5);
+}
+
+#[test]
+fn a_name_without_a_connection_expires_and_one_with_does_not() {
+    let mut options = options(Sync::Batch);
+    options.name_expiry = Duration::from_secs(86_400);
+    let sim = SimStorage::new(10);
+    let bench = Bench::open(&sim, &options, false);
+    bench.log.declare("gone", &[b"a"]);
+    bench.log.declare("here", &[b"a"]);
+    bench.log.set_connected("here", true);
+    for _ in 0..26 {
+        bench.clock.advance(Duration::from_secs(3600));
+        bench.settle();
+    }
+    assert_eq!(*bench.ear.dropped.lock().unwrap(), ["gone"]);
+    let left: Vec<String> = bench.log.registry(|registry| registry.names.keys().cloned().collect());
+    assert_eq!(left, ["here"]);
+}
+
+#[test]
+fn d04_numbers_are_reserved_before_they_are_given() {
+    let sim = SimStorage::new(11);
+    let mut options = options(Sync::Never);
+    options.append_all = false;
+    let bench = Bench::open(&sim, &options, false);
+    let message = Message::from("nobody");
+    let mut refused = 0;
+    for n in 0..3 * STEP {
+        if bench.log.try_append(&message, &Extra::default()).is_err() {
+            refused += 1;
+        }
+        if n % (STEP / 4) == 0 {
+            bench.settle();
+        }
+    }
+    assert_eq!(refused, 0);
+    let newest = bench.log.newest();
+    assert!(Bench::open(&sim.crash(1), &options, false).log.newest() >= newest);
+    // A writer that does not come to reserve lets nobody beyond.
+    let mut taken = 0;
+    while bench.log.try_append(&message, &Extra::default()).is_ok() {
+        taken += 1;
+    }
+    assert!(taken <= 2 * STEP);
+    assert!(Bench::open(&sim.crash(2), &options, false).log.newest() >= bench.log.newest());
+}
+
+#[test]
+fn d04_a_lost_registry_reuses_no_number_and_keeps_every_record() {
+    for lost in [&["names.a"][..], &["names.b"], &["names.a", "names.b"]] {
+        let sim = SimStorage::new(12);
+        let bench = Bench::open(&sim, &options(Sync::Batch), true);
+        for n in 0..50 {
+            bench.append(&format!("{n}")).unwrap();
+        }
+        bench.settle();
+        bench.log.close().unwrap();
+        drop(bench);
+        for name in lost {
+            sim.put(name, &[7; 100]);
+        }
+        let bench = Bench::open(&sim, &options(Sync::Batch), true);
+        assert_eq!(bench.ear.heard("NamesLost"), lost.len() == 2);
+        assert_eq!(bench.read(0).0.len(), 50);
+        assert!(bench.log.newest() >= 50);
+        if lost.len() == 2 {
+            let outbox = bench.log.registry(|registry| registry.names[""].clone());
+            assert_eq!(outbox.cursor, 0, "repeats rather than loss");
+        }
+    }
+}
+
+#[test]
+fn a_second_opening_is_refused_and_the_first_goes_on() {
+    let sim = SimStorage::new(13);
+    let bench = Bench::open(&sim, &options(Sync::Batch), false);
+    let second = Bench::try_open(sim.storage(), &options(Sync::Batch), false, ManualClock::new(START));
+    assert!(matches!(second.err(), Some(crate::error::OpenError::InUse { .. })));
+    bench.append("one").unwrap();
+    bench.settle();
+    bench.log.close().unwrap();
+    Bench::open(&sim, &options(Sync::Batch), false);
+}
+
+#[test]
+fn a_step_of_the_wall_clock_is_told_and_record_times_go_on() {
+    for day in [-86_400_000_000, 86_400_000_000_i64] {
+        let bench = Bench::open(&SimStorage::new(14), &options(Sync::Batch), false);
+        bench.append("before").unwrap();
+        bench.settle();
+        bench.clock.set_wall(START + day);
+        bench.clock.advance(Duration::from_secs(3600));
+        bench.append("after").unwrap();
+        bench.settle();
+        assert!(bench.ear.heard("ClockStep"));
+        let times: Vec<i64> = bench.read(0).0.iter().map(|record| record.time).collect();
+        assert_eq!(times[1] - times[0], 3_600_000_000);
+    }
+}
+
+#[test]
+fn a_segment_file_that_is_gone_is_reported_to_whoever_had_to_read_it() {
+    let sim = SimStorage::new(15);
+    let bench = Bench::open(&sim, &options(Sync::Batch), true);
+    for n in 0..100 {
+        bench.append(&format!("{n} {}", "x".repeat(100))).unwrap();
+        bench.settle();
+    }
+    bench.log.close().unwrap();
+    drop(bench);
+    let first = sim.names().into_iter().find(|name| name.ends_with(".seg")).unwrap();
+    sim.storage().remove(&first).unwrap();
+    let bench = Bench::open(&sim, &options(Sync::Batch), true);
+    assert!(bench.ear.heard("Lost"), "{:?}", bench.ear.names());
+    let outbox = bench.log.registry(|registry| registry.names[""].clone());
+    assert_eq!(outbox.lost, Some((1, outbox.cursor)));
+    let middle = sim.names().into_iter().filter(|name| name.ends_with(".seg")).nth(1).unwrap();
+    bench.log.close().unwrap();
+    drop(bench);
+    sim.storage().remove(&middle).unwrap();
+    let bench = Bench::open(&sim, &options(Sync::Batch), true);
+    assert_eq!(bench.read(0).1.len(), 1, "the hole is seen by a reader");
+}

@@ -1,0 +1,164 @@
+//! Random workloads with crashes against the ledger, small segments, many at a time.
+
+use std::time::Duration;
+
+use quickcheck::{Arbitrary, Gen, QuickCheck};
+
+use super::ledger::{Ledger, Op, run_on};
+use super::*;
+use crate::options::spool::WhenFull;
+use crate::store::storage::sim::{Call, Fault};
+
+/// How one stretch of work ends.
+#[derive(Debug, Clone)]
+enum End {
+    Close,
+    Kill,
+    Power(u64),
+    /// After so many calls.
+    PowerAfter(u64, u64),
+    FailedSync(u64, u64),
+    FailedCall(u64, u64),
+}
+
+#[derive(Debug, Clone)]
+struct Life {
+    policy: u8,
+    small: bool,
+    all: bool,
+    push: bool,
+    stretches: Vec<(Vec<Op>, End)>,
+}
+
+impl Arbitrary for Op {
+    fn arbitrary(g: &mut Gen) -> Op {
+        let topic = *g.choose(b"abc").unwrap();
+        match u8::arbitrary(g) % 32 {
+            0..=12 => Op::Append(topic, *g.choose(&[0, 10, 100, 300, 900, 5000]).unwrap()),
+            13..=16 => Op::Settle,
+            17 | 18 => Op::Turn,
+            19 | 20 => Op::Declare(topic),
+            21 => Op::Drop(topic),
+            22..=24 => Op::Advance(topic, u8::arbitrary(g) % 101),
+            25 => Op::Save,
+            26 => Op::Wait(*g.choose(&[10, 110, 1100, 3_700_000]).unwrap()),
+            27 => Op::Later(u32::from(u16::arbitrary(g))),
+            28 => Op::Cancel,
+            29 => Op::Bury,
+            _ => Op::Read,
+        }
+    }
+}
+
+impl Arbitrary for End {
+    fn arbitrary(g: &mut Gen) -> End {
+        let (seed, n) = (u64::arbitrary(g), u64::from(u8::arbitrary(g)));
+        match u8::arbitrary(g) % 6 {
+            0 => End::Close,
+            1 => End::Kill,
+            2 => End::Power(seed),
+            3 => End::PowerAfter(n, seed),
+            4 => End::FailedSync(n % 16 + 1, seed),
+            _ => End::FailedCall(n + 1, seed),
+        }
+    }
+}
+
+impl Arbitrary for Life {
+    fn arbitrary(g: &mut Gen) -> Life {
+        let count = usize::arbitrary(g) % 4 + 1;
+        let stretches = (0..count).map(|_| {
+            let ops = usize::arbitrary(g) % 40;
+            ((0..ops).map(|_| Op::arbitrary(g)).collect(), End::arbitrary(g))
+        });
+        let stretches = stretches.collect();
+        Life {
+            policy: u8::arbitrary(g),
+            small: bool::arbitrary(g),
+            all: bool::arbitrary(g),
+            push: u8::arbitrary(g) % 4 == 0,
+            stretches,
+        }
+    }
+
+    fn shrink(&self) -> Box<dyn Iterator<Item = Life>> {
+        let life = self.clone();
+        let mut smaller = Vec::new();
+        for i in 0..life.stretches.len() {
+            let mut less = life.clone();
+            less.stretches.remove(i);
+            smaller.push(less);
+            let ops = &life.stretches[i].0;
+            let mut step = ops.len() / 2;
+            while step > 0 {
+                for at in (0..ops.len()).step_by(step) {
+                    let mut less = life.clone();
+                    less.stretches[i].0.drain(at..(at + step).min(ops.len()));
+                    smaller.push(less);
+                }
+                step /= 2;
+            }
+        }
+        Box::new(smaller.into_iter())
+    }
+}
+
+fn options_of(life: &Life) -> SpoolOptions {
+    let mut options = options(match life.policy % 4 {
+        0 | 1 => Sync::Batch,
+        2 => Sync::Every(Duration::from_millis(50)),
+        _ => Sync::Never,
+    });
+    let all = [WhenFull::Block, WhenFull::Reject, WhenFull::DropOldest, WhenFull::DropName];
+    options.when_full = all[(life.policy / 4 % 4) as usize];
+    options.append_all = life.all;
+    options.max_bytes = if life.small { 24 << 10 } else { 1 << 20 };
+    if life.policy / 16 % 4 == 0 {
+        options.max_messages = 40;
+    }
+    if life.policy / 64 == 0 {
+        options.max_lag_bytes = 6000;
+    }
+    options
+}
+
+fn live(life: &Life) {
+    let options = options_of(life);
+    let mut sim = SimStorage::new(life.policy.into());
+    let mut ledger = Ledger::new();
+    for (ops, end) in &life.stretches {
+        match *end {
+            End::PowerAfter(calls, _) => sim.stop_after(sim.calls() + calls),
+            End::FailedSync(nth, _) => sim.script(Call::Sync, ".seg", nth, Fault::DropUnsynced),
+            End::FailedCall(nth, _) => sim.script(Call::Any, "", nth, [Fault::Io, Fault::Full][(nth % 2) as usize]),
+            _ => {}
+        }
+        let mut ops = ops.clone();
+        if matches!(end, End::Close) {
+            ops.push(Op::Reopen);
+        }
+        ledger = run_on(ledger, &sim, &options, life.push, &ops);
+        let power = match *end {
+            End::Close => continue,
+            End::Kill => None,
+            End::Power(seed) | End::PowerAfter(_, seed) | End::FailedSync(_, seed) | End::FailedCall(_, seed) => {
+                Some(seed)
+            }
+        };
+        let left = power.map_or_else(|| sim.kill(), |seed| sim.crash(seed));
+        ledger.check(&left.kill(), &options, life.push, power.is_some());
+        ledger = ledger.after_crash(&options, power.is_some());
+        sim = left;
+    }
+}
+
+#[test]
+fn d01_to_d08_random_lives_keep_every_promise() {
+    let lives = std::env::var("GINNEL_MODEL_LIVES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
+    fn property(life: Life) -> bool {
+        live(&life);
+        true
+    }
+    QuickCheck::new().tests(lives).quickcheck(property as fn(Life) -> bool);
+    println!("{lives} lives");
+}
