@@ -60,7 +60,7 @@ async fn publish() {
         let push = pusher(&dir).sync(sync).build().expect("a spool");
         push.bind_to(place).await.expect("bind");
         say("ready");
-        send_words(&push).await;
+        publish_words(&push).await;
         let _ = asked.await;
         push.close().await;
     } else {
@@ -68,13 +68,13 @@ async fn publish() {
         let publisher = builder.build().expect("a spool");
         publisher.bind_to(place).await.expect("bind");
         say("ready");
-        send_words(&publisher).await;
+        publish_words(&publisher).await;
         let _ = asked.await;
         publisher.close().await;
     }
 }
 
-async fn send_words(sender: &ginnel::Sender) {
+async fn publish_words(sender: &ginnel::Sender) {
     let (round, count) = (part_number("round") as u32, part_number("count") as u32);
     let words = (0..count).map(|at| Word { round, at });
     match part("manner").as_str() {

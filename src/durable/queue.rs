@@ -253,13 +253,16 @@ impl Queue {
         }
     }
 
+    /// Fewest in flight first, and of those the one after the last that got something.
     fn is_anothers_turn(&self, holder: &Holder) -> bool {
         let count = holder.flight.len();
+        let place = |holder: &Holder| (holder.key <= self.last_served, holder.key);
+        let comes_first = |other: &Holder| {
+            let flight = other.flight.len();
+            flight + self.lead < count || (self.lead == 0 && flight == count && place(other) < place(holder))
+        };
         self.kind == Kind::Outbox
-            && self
-                .holders
-                .iter()
-                .any(|other| other.ready && other.flight.len() + self.lead < count && !other.is_full())
+            && self.holders.iter().any(|other| other.ready && comes_first(other) && !other.is_full())
     }
 
     /// Whether a record that was never sent may go to this holder.

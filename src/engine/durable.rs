@@ -133,6 +133,11 @@ impl Part {
         false
     }
 
+    /// Why the connection ends, if it was refused here.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        if let Part::Spooler(spooler) = self { spooler.refusal() } else { None }
+    }
+
     pub(crate) fn heard(&self) {
         if let Part::Spooler(spooler) = self {
             spooler.heard();

@@ -138,7 +138,7 @@ impl Outbound {
             let mut state = self.lock();
             state.finish(&lease, written, written < lease.len(), &mut after);
             if let Some(peer) = state.peers.get_mut(lease.key)
-                && !peer.outbox.is_clear()
+                && (peer.logged || !peer.outbox.is_clear())
             {
                 after.wake = peer.waker.take();
             }

@@ -246,6 +246,7 @@ impl Outbound {
     /// Queues records out of a log. Called by the connection's own task just before it writes: nobody is woken.
     pub(crate) fn push_records(&self, key: PeerKey, chunks: Vec<Bytes>, messages: usize) {
         if let Some(peer) = self.lock().peers.get_mut(key) {
+            peer.logged = true;
             peer.outbox.push_segment(Segment::records(chunks, messages));
         }
     }

@@ -77,6 +77,8 @@ pub(super) struct Peer {
     pub(super) kick: Option<Reason>,
     /// Reached its mark and was not yet seen below the low one.
     pub(super) high: bool,
+    /// Its task fills the queue out of a log: it looks again when there is room.
+    pub(super) logged: bool,
     /// Misses what its class publishes until it has drained (publishers only).
     pub(super) muted: bool,
     pub(super) class: Option<usize>,
@@ -103,6 +105,7 @@ impl Peer {
             lone: true,
             kick: None,
             high: false,
+            logged: false,
             muted: false,
             class: None,
             messages: 0,

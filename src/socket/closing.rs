@@ -118,7 +118,7 @@ async fn close_durable(durability: Durability) -> u64 {
         Durability::None => 0,
         Durability::Spool(spool) => spool.close(),
         Durability::Holder(holder) => {
-            holder.save();
+            holder.close();
             0
         }
     };

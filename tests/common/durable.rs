@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ginnel::{Builder, Event, Message, Monitor, Pub, Pull, Push, Spool, Sub};
+use ginnel::{Builder, Delivery, Event, Message, Monitor, Pub, Pull, Push, Reason, Receiver, Spool, Sub};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
@@ -347,5 +347,53 @@ pub(crate) fn until_still_moving(
             assert!(since.elapsed() < DEADLINE, "it stands still at {asked}: {}", describe());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+}
+
+/// Words of one round.
+pub(crate) fn words(range: std::ops::Range<u32>) -> impl Iterator<Item = Word> {
+    range.map(|at| Word { round: 0, at })
+}
+
+/// Sends and waits until all are accepted. Gives their numbers.
+pub(crate) async fn send_words(sender: &ginnel::Sender, range: std::ops::Range<u32>) -> Vec<u64> {
+    let mut waiting = Vec::new();
+    for word in words(range) {
+        waiting.push(soon(sender.enqueue(word.message())).await.expect("room"));
+    }
+    let mut numbers = Vec::new();
+    for pending in waiting {
+        numbers.push(soon(pending).await.expect("accepted").sequence().expect("a number"));
+    }
+    numbers
+}
+
+/// The places of the next so many words.
+pub(crate) async fn take(receiver: &mut Receiver, count: usize) -> Vec<u32> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        got.push(Word::of(&soon(receiver.recv()).await.expect("a message")).at);
+    }
+    got
+}
+
+/// The next so many deliveries.
+pub(crate) async fn deliveries(receiver: &mut Receiver, count: usize) -> Vec<Delivery> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        got.push(soon(receiver.recv_delivery()).await.expect("a delivery"));
+    }
+    got
+}
+
+pub(crate) fn places(range: std::ops::Range<u32>) -> Vec<u32> {
+    range.collect()
+}
+
+/// Why a connection ended, if it did.
+pub(crate) fn end(event: &Event) -> Option<&Reason> {
+    match event {
+        Event::Refused { reason, .. } | Event::Disconnected { reason, .. } => Some(reason),
+        _ => None,
     }
 }

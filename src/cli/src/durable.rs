@@ -34,6 +34,31 @@ pub(crate) struct SpoolSettings {
     pub(crate) plain_pull: Option<bool>,
 }
 
+/// Library options by name that concern the spool.
+const SPOOL_OPTIONS: [&str; 17] = [
+    "spool_max_bytes",
+    "segment_bytes",
+    "spool_max_age",
+    "spool_max_messages",
+    "min_free_disk",
+    "max_record",
+    "max_lag_bytes",
+    "max_lag_age",
+    "max_names",
+    "name_expiry",
+    "batch_delay",
+    "sync",
+    "when_full",
+    "allow_network_fs",
+    "require_auth",
+    "max_tries",
+    "max_delayed",
+];
+
+pub(crate) fn is_spool_option(name: &str) -> bool {
+    SPOOL_OPTIONS.contains(&name)
+}
+
 impl SpoolSettings {
     /// None without `--spool`.
     pub(crate) fn from_args(args: &SpoolArgs) -> Option<SpoolSettings> {
@@ -126,12 +151,17 @@ pub(crate) struct HolderSettings {
 }
 
 impl HolderSettings {
-    /// None without `--durable`.
-    pub(crate) fn from_args(args: &HolderArgs, exec: Option<&str>) -> Result<Option<HolderSettings>, Failure> {
+    /// None without a name, by `--durable` or by `-o durable=NAME`.
+    pub(crate) fn from_args(
+        args: &HolderArgs,
+        options: &[String],
+        exec: Option<&str>,
+    ) -> Result<Option<HolderSettings>, Failure> {
         if args.ack == Some(AckArg::Exec) && exec.is_none() {
             return Err(Failure::usage("--ack exec waits for a command; write it with -x CMD"));
         }
-        let settings = args.durable.as_deref().map(|name| HolderSettings {
+        let by_option = options.iter().rev().find_map(|option| option.strip_prefix("durable="));
+        let settings = args.durable.as_deref().or(by_option).map(|name| HolderSettings {
             require_durable: args.require_durable,
             cursor: args.cursor.clone(),
             ..HolderSettings::new(name, args.from)

@@ -5,15 +5,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ginnel::{Delivery, Pending, Pub, Pull, Receiver, RecvError, SocketType, Sub};
+use ginnel::{Buildable, Builder, Delivery, Pending, Pub, Pull, Receiver, RecvError, SocketType, Sub};
 
 use crate::args::{RecordArgs, RecordKind};
-use crate::durable::{Holder, HolderSettings, SpoolSettings, Spooler};
+use crate::durable::{Holder, HolderSettings, SpoolSettings, Spooler, is_spool_option};
 use crate::ends::{Held, Receive, Received};
 use crate::exit::Failure;
 use crate::run::step;
 use crate::session::{End, Session};
-use crate::setup::{build, configure};
+use crate::setup::{build, set_flags, set_options};
 use crate::watch::{Wanted, Watch};
 
 /// Records that may be on their way to the disk at once.
@@ -27,11 +27,11 @@ pub(crate) async fn run(args: RecordArgs) -> Result<i32, Failure> {
             if !args.subscribe.subscribe.is_empty() || !args.subscribe.subscribe_hex.is_empty() {
                 return Err(Failure::usage("--subscribe is for sub"));
             }
-            let mut socket = build(configure(Pull::builder(), &args.socket)?.with_name(holder.as_ref()))?;
+            let mut socket = build(configured(Pull::builder(), &args)?.with_name(holder.as_ref()))?;
             record(&mut socket, SocketType::Pull, &args, durable).await
         }
         RecordKind::Sub => {
-            let mut builder = configure(Sub::builder(), &args.socket)?.with_name(holder.as_ref());
+            let mut builder = configured(Sub::builder(), &args)?.with_name(holder.as_ref());
             for prefix in args.subscribe.prefixes() {
                 builder = builder.subscribe(prefix);
             }
@@ -41,9 +41,15 @@ pub(crate) async fn run(args: RecordArgs) -> Result<i32, Failure> {
     }
 }
 
+/// Of `--option` what does not concern the spool.
+fn configured<S: Buildable>(builder: Builder<S>, args: &RecordArgs) -> Result<Builder<S>, Failure> {
+    set_options(set_flags(builder, &args.socket)?, &args.socket.option, |name| !is_spool_option(name))
+}
+
 async fn record(receiver: &mut Receiver, kind: SocketType, args: &RecordArgs, durable: bool) -> Result<i32, Failure> {
     let settings = SpoolSettings { append_all: true, ..SpoolSettings::with_limits(args.spool.clone(), &args.limits) };
-    let log = build(Pub::builder().with_spool(&settings))?;
+    let builder = Pub::builder().with_spool(&settings);
+    let log = build(set_options(builder, &args.socket.option, is_spool_option)?)?;
     let watch = Watch::start(log.monitor(), Wanted::default());
     let session = Session::open_with(receiver, kind, &args.socket, log.spool().cloned()).await?;
     let mut tape = Tape { log: &log, under_way: VecDeque::new() };

@@ -11,7 +11,12 @@ use crate::log::{self, Level};
 use crate::secrets;
 
 /// What every socket type has in common, from the flags.
-pub(crate) fn configure<S: Buildable>(mut builder: Builder<S>, args: &SocketArgs) -> Result<Builder<S>, Failure> {
+pub(crate) fn configure<S: Buildable>(builder: Builder<S>, args: &SocketArgs) -> Result<Builder<S>, Failure> {
+    set_options(set_flags(builder, args)?, &args.option, |_| true)
+}
+
+/// As [`configure`], without `--option`.
+pub(crate) fn set_flags<S: Buildable>(mut builder: Builder<S>, args: &SocketArgs) -> Result<Builder<S>, Failure> {
     if args.bind.is_empty() && args.connect.is_empty() {
         return Err(Failure::usage("write at least one of --bind and --connect"));
     }
@@ -38,11 +43,22 @@ pub(crate) fn configure<S: Buildable>(mut builder: Builder<S>, args: &SocketArgs
         builder = builder.heartbeat(heartbeat.interval, heartbeat.timeout);
     }
     builder = builder.security(secrets::security(args.plain_file.as_deref(), args.plain_server_file.as_deref())?);
-    for option in &args.option {
+    Ok(builder)
+}
+
+/// `--option NAME=VALUE`, those that `wanted` picks by their name.
+pub(crate) fn set_options<S: Buildable>(
+    mut builder: Builder<S>,
+    options: &[String],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Builder<S>, Failure> {
+    for option in options {
         let (name, value) = option
             .split_once('=')
             .ok_or_else(|| Failure::usage(format_args!("--option {option}: write NAME=VALUE")))?;
-        builder = builder.option(name, value).map_err(Failure::usage)?;
+        if wanted(name) {
+            builder = builder.option(name, value).map_err(Failure::usage)?;
+        }
     }
     Ok(builder)
 }

@@ -123,6 +123,10 @@ fn level(event: &Event) -> Level {
         Event::AcceptFailed { .. } | Event::Refused { .. } | Event::Missed { .. } => Level::Warn,
         Event::Dropped { reason: DropReason::NoPeer | DropReason::Unused, .. } => Level::Debug,
         Event::Dropped { .. } => Level::Warn,
+        // A durable name that somebody else holds, or that we may not have.
+        Event::Disconnected { reason: Reason::IdentityTaken | Reason::AuthDenied | Reason::PeerError(_), .. } => {
+            Level::Warn
+        }
         Event::SpoolFailed { .. } => Level::Error,
         Event::Recovered { .. } => Level::Info,
         event if is_spool(event) => Level::Warn,

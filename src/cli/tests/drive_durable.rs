@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// A spool in `dir`, whatever the disk.
 fn with_spool(dir: &str, more: Value) -> Value {
-    json!({"ack": true, "spool": merge(json!({"dir": dir, "min_free_disk": 0}), more)})
+    json!({"ack": true, "spool": merge(json!({"dir": dir, "min_free_disk": 0, "segment_bytes": "256Ki"}), more)})
 }
 
 fn with_name(more: Value) -> Value {

@@ -25,8 +25,8 @@ fn sub(endpoint: &str, name: &str, more: &[&str]) -> Vec<String> {
 fn d03_example_what_is_declared_is_kept_for_absent_subscribers() {
     let directory = Directory::new("declare");
     let q = directory.path("q");
-    let declared = ["pub", "-b", "tcp://127.0.0.1:*", "--spool", &q, "--declare", "audit", ANY_DISK[0], ANY_DISK[1]];
-    run_with(&declared, b"one\ntwo\nthree\n").expect_ok();
+    let declared = ["pub", "-b", "tcp://127.0.0.1:*", "--spool", &q, "--declare", "audit"];
+    run_with(&[&declared[..], &ANY_DISK].concat(), b"one\ntwo\nthree\n").expect_ok();
     let publisher = publisher("tcp://127.0.0.1:*", &q, &[]);
     let endpoint = publisher.bound();
     let store = directory.path("stored");

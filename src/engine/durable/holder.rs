@@ -55,7 +55,6 @@ pub(crate) struct Holder {
 /// What is done of one spool.
 pub(crate) struct SpoolLedger {
     spool: SpoolId,
-    topic: bool,
     state: Mutex<LedgerState>,
     saver: Option<Arc<Saver>>,
 }
@@ -147,7 +146,7 @@ impl Ledger for SpoolLedger {
     fn done_up_to(&self, sequence: u64) {
         let change = |LedgerState { memory, live }: &mut LedgerState| match live {
             Some(live) => live.session.done_up_to(memory, sequence),
-            None => memory.finish_up_to(sequence, self.topic),
+            None => memory.finish_up_to(sequence),
         };
         self.note(change, When::Gathered);
     }
@@ -176,7 +175,8 @@ impl Ledger for SpoolLedger {
 
 /// Writes what is done to the user's file: one write at a time, away from the tasks.
 struct Saver {
-    file: Mutex<FileCursor>,
+    /// None once the socket is closed: then the file is free for another.
+    file: Mutex<Option<FileCursor>>,
     /// What is to be written, by whoever gets to it first.
     wanted: Mutex<bool>,
     holder: Mutex<Weak<Holder>>,
@@ -196,6 +196,7 @@ impl Saver {
 
     fn save(&self) {
         let mut file = lock(&self.file);
+        let Some(file) = file.as_mut() else { return };
         *lock(&self.wanted) = false;
         let Some(holder) = lock(&self.holder).upgrade() else { return };
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&holder.ledgers).values().cloned().collect();
@@ -226,7 +227,7 @@ impl Holder {
             let (file, states) = FileCursor::open(Path::new(path))?;
             known.extend(states.into_iter().map(|(spool, done, ranges)| (spool, Memory::new(done, ranges))));
             saver = Some(Arc::new(Saver {
-                file: Mutex::new(file),
+                file: Mutex::new(Some(file)),
                 wanted: Mutex::new(false),
                 holder: Mutex::new(Weak::new()),
             }));
@@ -246,7 +247,7 @@ impl Holder {
         }
         let ledger = |(spool, memory)| {
             let state = Mutex::new(LedgerState { memory, live: None });
-            (spool, Arc::new(SpoolLedger { spool, topic, state, saver: saver.clone() }))
+            (spool, Arc::new(SpoolLedger { spool, state, saver: saver.clone() }))
         };
         let ledgers = known.into_iter().map(ledger).collect();
         let window = match options.recv_hwm {
@@ -270,17 +271,18 @@ impl Holder {
         Ok(holder)
     }
 
-    /// Writes what is done to the user's file now. Blocking.
-    pub(crate) fn save(&self) {
+    /// Writes what is done to the user's file, and gives the file back. Blocking.
+    pub(crate) fn close(&self) {
         if let Some(saver) = &self.saver {
             saver.save();
+            *lock(&saver.file) = None;
         }
     }
 
     fn ledger(&self, spool: SpoolId) -> Arc<SpoolLedger> {
         let fresh = || {
             let state = Mutex::new(LedgerState { memory: Memory::default(), live: None });
-            Arc::new(SpoolLedger { spool, topic: self.topic, state, saver: self.saver.clone() })
+            Arc::new(SpoolLedger { spool, state, saver: self.saver.clone() })
         };
         lock(&self.ledgers).entry(spool).or_insert_with(fresh).clone()
     }

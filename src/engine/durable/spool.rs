@@ -402,8 +402,16 @@ impl Spool {
         };
         wakers.into_iter().for_each(Waker::wake);
         let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
-        let answer = self.answer(name.lock().queue.cursor(), changed);
+        let mut answer = self.answer(name.lock().queue.cursor(), changed);
+        self.add_loss(&mut answer, OUTBOX);
         Some(Granted { name, holder, answer, save: Save::Nothing })
+    }
+
+    /// What the name lost and was not told of yet.
+    fn add_loss(&self, answer: &mut Started, name: &str) {
+        if let Some(lost) = self.log.registry(|registry| registry.names.get_mut(name).and_then(|name| name.lost)) {
+            (answer.loss, answer.lost) = (true, lost);
+        }
     }
 
     fn answer(&self, resume_after: u64, changed: bool) -> Started {
@@ -512,10 +520,7 @@ impl Spool {
         let mut answer = self.answer(state.queue.cursor(), changed);
         drop(state);
         if known {
-            let lost = self.log.registry(|registry| registry.names.get_mut(claim.name).and_then(|name| name.lost));
-            if let Some(lost) = lost {
-                (answer.loss, answer.lost) = (true, lost);
-            }
+            self.add_loss(&mut answer, claim.name);
         }
         self.heard(&name);
         self.log.set_connected(&name.name, true);

@@ -569,6 +569,12 @@ impl Spooler {
                     }
                 }
             }
+            Poll::Ready(Ok(Found::Lost(from, to))) => {
+                state.queue.skip(to);
+                self.spool.report_missing(name, from, to);
+                // It resumes, and is told.
+                Err(Reason::Local)
+            }
             Poll::Ready(Ok(Found::Nothing(end) | Found::Behind(end))) => {
                 state.queue.skip(end);
                 self.spool.advance(name, state, false);
@@ -663,7 +669,7 @@ impl Spooler {
                     Poll::Ready(()) => {}
                     Poll::Pending => break,
                 },
-                Poll::Ready(Ok(Found::Nothing(end))) => position = end,
+                Poll::Ready(Ok(Found::Nothing(end) | Found::Lost(_, end))) => position = end,
                 Poll::Ready(Ok(Found::Behind(end))) => {
                     shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, end - position);
                     position = end;
@@ -703,7 +709,7 @@ impl Spooler {
                     at = record.sequence;
                     count += u64::from(self.topics.matches(record.topic(), at));
                 }
-                Poll::Ready(Ok(Found::Nothing(end))) if end > at => at = end,
+                Poll::Ready(Ok(Found::Nothing(end) | Found::Lost(_, end))) if end > at => at = end,
                 Poll::Ready(Ok(Found::Behind(end))) if end > at => {
                     count += end - at;
                     at = end;
@@ -750,6 +756,11 @@ impl Spooler {
     }
 
     /// Tells a holder that gets nothing where the spool is.
+    /// Why this connection ends, if the holder was refused: it may close first.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        if let Role::Refused(reason) = &self.role { Some(reason.clone()) } else { None }
+    }
+
     fn tell_head(&mut self, shared: &Shared) {
         if !matches!(self.role, Role::Named { .. }) {
             return;

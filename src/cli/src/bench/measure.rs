@@ -37,7 +37,7 @@ pub(super) async fn measure(case: &Case, args: &BenchArgs) -> Result<Vec<Run>, F
             let socket = Dealer::new();
             let far = start(&socket, case).await?;
             let (sender, receiver) = socket.split();
-            latency(Asker::Dealer(sender, receiver), far, case.size, args).await
+            latency(Asker::Dealer(sender, Box::new(receiver)), far, case.size, args).await
         }
         (BenchKind::Lat, _) => {
             let socket = Req::new();
@@ -142,7 +142,7 @@ fn missing(count: u64, account: Account) -> Failure {
 /// Who waits for the echo.
 enum Asker {
     Req(Req),
-    Dealer(ginnel::Sender, ginnel::Receiver),
+    Dealer(ginnel::Sender, Box<ginnel::Receiver>),
 }
 
 impl Asker {

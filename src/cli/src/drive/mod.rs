@@ -21,6 +21,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use ginnel::{Monitor, Socket};
+use tokio::sync::Notify;
 
 use crate::args::DriveArgs;
 use crate::exit::{self, Failure};
@@ -54,6 +55,8 @@ struct Shared {
     outbox: Outbox,
     held: Held,
     receipts: Receipts,
+    /// Nothing more is to be received.
+    stop: Notify,
 }
 
 async fn drive(args: DriveArgs) -> Result<i32, Failure> {
@@ -64,7 +67,7 @@ async fn drive(args: DriveArgs) -> Result<i32, Failure> {
     let Parts { socket, outgoing, incoming, asked } = socket::build(&config)?;
     let mut monitor = socket.monitor();
     let held = Held::new(config.holder.as_ref().map(|(_, ack)| *ack));
-    let shared = Shared { outbox: Outbox::default(), held, receipts: Receipts::default() };
+    let shared = Shared { outbox: Outbox::default(), held, receipts: Receipts::default(), stop: Notify::new() };
     let bound = setup::attach(&socket, &config.bind, &config.connect).await?;
     shared.outbox.push_now(&event::ready(&bound));
     let work = async {
@@ -79,11 +82,16 @@ async fn drive(args: DriveArgs) -> Result<i32, Failure> {
         let _ = tokio::time::timeout(config.options.linger(), all_handed_over(&socket, &asked)).await;
         code
     };
+    let mut pump = Box::pin(pump(incoming, &shared, &output));
     let code = tokio::select! {
         biased;
-        failure = pump(incoming, &shared, &output) => return Err(failure),
+        ended = &mut pump => return ended.map(|()| exit::OK),
         code = work => code,
     };
+    // A write under way goes on: what is in it is printed, and done.
+    shared.stop.notify_one();
+    tokio::time::timeout(LAST_LINES, &mut pump).await.unwrap_or(Ok(()))?;
+    drop(pump);
     let code = close(&socket, &stop, code).await;
     while let Some(event) = monitor.try_recv() {
         if watch::is_spool(&event) {
@@ -124,13 +132,14 @@ async fn finish(shared: &Shared, output: &Output, code: i32) -> Result<i32, Fail
     }
 }
 
-/// Receives, and writes stdout: nothing is received while a write waits. Returns when stdout fails.
-async fn pump(mut incoming: Incoming, shared: &Shared, output: &Output) -> Failure {
+/// Receives, and writes stdout: nothing is received while a write waits. Returns when it is to stop, or stdout fails.
+async fn pump(mut incoming: Incoming, shared: &Shared, output: &Output) -> Result<(), Failure> {
     let Shared { outbox, held, .. } = shared;
     let mut chunk = Vec::new();
     loop {
         let received = tokio::select! {
             biased;
+            () = shared.stop.notified() => return Ok(()),
             () = outbox.filled() => None,
             answer = held.asked_to_drop() => {
                 // Who asked may have ended meanwhile.
@@ -150,7 +159,7 @@ async fn pump(mut incoming: Incoming, shared: &Shared, output: &Output) -> Failu
         }
         match output.write(chunk).await {
             Ok(empty) => chunk = empty,
-            Err(e) => return exit::stdout_failure(&e),
+            Err(e) => return Err(exit::stdout_failure(&e)),
         }
         held.flushed();
     }

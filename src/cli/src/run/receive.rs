@@ -18,7 +18,7 @@ use crate::sink::{Exec, Printer};
 
 pub(crate) async fn pull(args: PullArgs) -> Result<i32, Failure> {
     let exec = args.exec.exec.as_deref();
-    let holder = HolderSettings::from_args(&args.holder, exec)?;
+    let holder = HolderSettings::from_args(&args.holder, &args.socket.option, exec)?;
     let builder = configure(Pull::builder(), &args.socket)?.with_name(holder.as_ref());
     let mut socket = build(builder)?;
     let session = Session::open(&socket, SocketType::Pull, &args.socket).await?;
@@ -32,7 +32,7 @@ pub(crate) async fn pull(args: PullArgs) -> Result<i32, Failure> {
 
 pub(crate) async fn sub(args: SubArgs) -> Result<i32, Failure> {
     let exec = args.exec.exec.as_deref();
-    let holder = HolderSettings::from_args(&args.holder, exec)?;
+    let holder = HolderSettings::from_args(&args.holder, &args.socket.option, exec)?;
     let mut builder = configure(Sub::builder(), &args.socket)?.with_name(holder.as_ref());
     for prefix in args.subscribe.prefixes() {
         builder = builder.subscribe(prefix);

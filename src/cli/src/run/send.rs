@@ -14,13 +14,12 @@ use crate::source::Source;
 pub(crate) async fn push(args: PushArgs) -> Result<i32, Failure> {
     let source = Source::open(&args.format, &args.source, None)?;
     let mut builder = configure(Push::builder(), &args.socket)?;
-    let settings = SpoolSettings::from_args(&args.spool);
-    if let Some(settings) = &settings {
-        builder = builder.with_spool(settings);
+    if let Some(settings) = SpoolSettings::from_args(&args.spool) {
+        builder = builder.with_spool(&settings);
     }
     let socket = build(builder)?;
     let session = Session::open_with(&socket, SocketType::Push, &args.socket, socket.spool().cloned()).await?;
-    let end = match settings {
+    let end = match socket.spool() {
         // What is kept needs no peer to be sent.
         Some(_) => session.run(enqueue_all(&socket, &args.socket, source, async { Ok(()) })).await,
         None => {
@@ -35,8 +34,7 @@ pub(crate) async fn publish(args: PubArgs) -> Result<i32, Failure> {
     let PubArgs { publish: args, spool, declare } = args;
     let source = Source::open(&args.format, &args.source, args.topic.as_deref())?;
     let mut builder = configure(Pub::builder(), &args.socket)?.on_full(on_full(args.on_full));
-    let settings = SpoolSettings::from_args(&spool);
-    if let Some(mut settings) = settings.clone() {
+    if let Some(mut settings) = SpoolSettings::from_args(&spool) {
         settings.declare(&declare);
         builder = builder.with_spool(&settings);
     }
@@ -46,7 +44,7 @@ pub(crate) async fn publish(args: PubArgs) -> Result<i32, Failure> {
         let Some(count) = args.wait_subs else { return Ok(()) };
         step(&args.socket, "subscriber", socket.wait_for_subscribers(count)).await?.map_err(Failure::failed)
     };
-    let end = match settings {
+    let end = match socket.spool() {
         Some(_) => session.run(enqueue_all(&socket, &args.socket, source, ready)).await,
         None => session.run(send_all(&*socket, &args.socket, source, ready)).await,
     };
