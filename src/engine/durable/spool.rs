@@ -184,7 +184,7 @@ impl Witness for Ear {
 
     fn dropped(&self, name: &str) {
         if let Some(spool) = self.spool.get().and_then(Weak::upgrade) {
-            spool.forget_name(name);
+            spool.forget_name(name, None);
         }
     }
 }
@@ -675,15 +675,17 @@ impl Spool {
         holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
     }
 
-    /// Gives up a name for good. False when there is none of this name. Not saved yet.
-    pub(crate) fn drop_name(&self, name: &str) -> bool {
-        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name)
+    /// Gives up a name for good; its connections end, but for the one that `asks`. False when there is none of this
+    /// name. Not saved yet.
+    pub(crate) fn drop_name(&self, name: &str, asks: Option<PeerKey>) -> bool {
+        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name, asks)
     }
 
-    fn forget_name(&self, name: &str) -> bool {
+    fn forget_name(&self, name: &str, asks: Option<PeerKey>) -> bool {
         let Some(name) = self.names().remove(name) else { return false };
         let holders = std::mem::take(&mut name.lock().holders);
-        holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
+        let others = holders.into_iter().filter(|(key, _)| Some(*key) != asks);
+        others.for_each(|(key, _)| self.kick(key, Reason::Local));
         true
     }
 

@@ -363,7 +363,7 @@ impl Spooler {
         if self.spool.is_outbox() {
             return;
         }
-        self.spool.drop_name(&name.name);
+        self.spool.drop_name(&name.name, Some(self.key));
         let (log, outbound, key) = (self.spool.log.clone(), shared.outbound.clone(), self.key);
         let answer = Started { spool: log.id(), head: log.newest(), ..Started::default() };
         self.role = Role::Nothing;
