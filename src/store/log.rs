@@ -23,12 +23,10 @@ use crate::error::OpenError;
 use crate::event::Event;
 use crate::message::{Message, SpoolId};
 use crate::options::spool::SpoolOptions;
-use crate::store::clock::Clock;
 use crate::store::interest::Interest;
 use crate::store::names::Registry;
 use crate::store::reader::{Fetch, Taken};
 use crate::store::record::Extra;
-use crate::store::storage::Storage;
 pub(crate) use front::Ticket;
 use shared::Handle;
 pub(crate) use stats::LogStats;
@@ -90,18 +88,6 @@ impl Log {
     /// Opens the spool that `options` name: lock, registry, recovery, gap record, sync. Starts the writer's thread.
     pub(crate) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>) -> Result<Log, OpenError> {
         open::open(options, push, witness)
-    }
-
-    /// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
-    pub(crate) fn open_on(
-        storage: Arc<dyn Storage>,
-        clock: Arc<dyn Clock>,
-        options: &SpoolOptions,
-        push: bool,
-        witness: Arc<dyn Witness>,
-        threaded: bool,
-    ) -> Result<Log, OpenError> {
-        open::open_on(storage, clock, options, push, witness, threaded)
     }
 
     /// One step of the writer, for a log without a thread.
@@ -206,11 +192,6 @@ impl Log {
         self.0.shared.oldest_in_memory()
     }
 
-    /// Bytes of the log behind this position, about.
-    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
-        self.0.shared.lag_bytes(after)
-    }
-
     /// Now, by the spool's clock: microseconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         self.0.shared.now()
@@ -285,7 +266,7 @@ impl Log {
 
     /// Copies a record to the dead letters. The name's cursor is not saved before the copy is safe.
     /// Blocks the first time in a spool's life, to make the place for them.
-    pub(crate) fn bury(&self, record: &Taken, _name: &str, _tries: u32) -> Result<(), Refused> {
+    pub(crate) fn bury(&self, record: &Taken) -> Result<(), Refused> {
         self.0.bury(record)
     }
 
