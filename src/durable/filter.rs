@@ -89,14 +89,6 @@ impl Filter {
     pub(crate) fn to_vec(&self) -> Vec<(Vec<u8>, u64)> {
         self.iter().map(|(prefix, from)| (prefix.to_vec(), from)).collect()
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.prefixes.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.prefixes.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -123,7 +115,7 @@ mod tests {
         let replaced = filter.replace(&set, 9);
         assert_eq!(replaced, Replaced { added: vec![b"c".to_vec()], removed: vec![b"a".to_vec()] });
         assert_eq!(filter.to_vec(), [(b"b".to_vec(), 2), (b"c".to_vec(), 9)]);
-        assert_eq!((filter.len(), filter.is_empty()), (2, false));
+        assert_eq!(filter.iter().count(), 2);
     }
 
     #[test]

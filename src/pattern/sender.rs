@@ -525,7 +525,7 @@ impl futures_sink::Sink<Message> for MessageSink {
             return Poll::Pending;
         }
         if let Route::Log(spool, _) = &sink.sender.route {
-            let flushed = std::task::ready!(spool.poll_flushed(cx, &mut sink.line));
+            let flushed = std::task::ready!(spool.poll_flushed(cx, &sink.line));
             return Poll::Ready(flushed.map_err(|sequence| SendError::DurabilityUnknown { sequence }));
         }
         sink.sender.outbound().write_ready();

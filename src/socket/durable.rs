@@ -233,7 +233,7 @@ impl Spool {
             in_flight: state.queue.total_in_flight() as u64,
             sent: state.counts.sent,
             acked: state.counts.acked,
-            redelivered: state.counts.redelivered,
+            redelivered: state.queue.redelivered(),
             nacked: state.counts.nacked,
             expired: state.counts.expired,
             lost_records: lag.lost_records,

@@ -28,7 +28,7 @@ use crate::options::spool::{Ack, HolderOptions};
 use crate::queue::PeerKey;
 use crate::queue::inbox::{Ledger, Tag};
 use crate::queue::outbound::Outbound;
-use crate::store::cursor::FileCursor;
+use crate::store::cursor::{Done, FileCursor};
 use crate::wire::command::durable::{self as wire, Durable, Nack, Refusal, Start, Started};
 use crate::wire::frame;
 
@@ -203,7 +203,7 @@ impl Saver {
         *lock(&self.wanted) = false;
         let Some(holder) = lock(&self.holder).upgrade() else { return };
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&holder.ledgers).values().cloned().collect();
-        let states: Vec<(SpoolId, u64, Vec<(u64, u64)>)> = ledgers
+        let states: Vec<Done> = ledgers
             .iter()
             .map(|ledger| {
                 let state = lock(&ledger.state);

@@ -87,7 +87,6 @@ pub(crate) struct NameState {
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
-    pub(crate) redelivered: u64,
     pub(crate) nacked: u64,
     pub(crate) expired: u64,
 }
@@ -632,19 +631,16 @@ impl Spool {
             state.counts.expired += 1;
             return state.queue.skip(record.sequence);
         }
-        if state.queue.exhausted(record.sequence) {
-            let tries = state.queue.tries(record.sequence);
-            if self.log.bury(record, &name.name, tries).is_ok() {
-                self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
-                return state.queue.skip(record.sequence);
-            }
+        // Where it cannot be buried it is delivered once more: that loses nothing.
+        if state.queue.exhausted(record.sequence) && self.log.bury(record).is_ok() {
+            self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
+            return state.queue.skip(record.sequence);
         }
         let tries = state.queue.send(holder, record.sequence, record.body.len());
         if tries == 0 {
             return; // Done meanwhile.
         }
         state.counts.sent += 1;
-        state.counts.redelivered += u64::from(tries > 1);
         push(tries);
     }
 
@@ -655,7 +651,7 @@ impl Spool {
     /// Tells of a holder that has taken nothing for too long. When to look again.
     pub(crate) fn check_stall(&self, name: &Name, state: &mut NameState, now: Instant) -> Option<Instant> {
         let since = state.closed_since.filter(|_| !state.stall_told && !self.options.stall_after.is_zero())?;
-        let due = since + self.options.stall_after;
+        let due = since.checked_add(self.options.stall_after)?;
         if now < due {
             return Some(due);
         }
@@ -670,7 +666,7 @@ impl Spool {
         let records = to.saturating_sub(from).saturating_add(1);
         self.log.registry(|registry| {
             if let Some(record) = registry.names.get_mut(&name.name) {
-                record.lost_records += records;
+                record.lost_records = record.lost_records.saturating_add(records);
                 record.lost = Some(record.lost.map_or((from, to), |(first, last)| (first.min(from), last.max(to))));
             }
         });

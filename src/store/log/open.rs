@@ -38,7 +38,8 @@ pub(super) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>
     open_on(storage, Arc::new(SystemClock), options, push, witness, true)
 }
 
-pub(super) fn open_on(
+/// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
+pub(crate) fn open_on(
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     options: &SpoolOptions,

@@ -139,10 +139,6 @@ impl Shared {
         locked(&self.ring).oldest()
     }
 
-    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
-        locked(&self.books).lag_bytes(after)
-    }
-
     /// Now, by the spool's clock.
     pub(crate) fn now(&self) -> i64 {
         locked(&self.front).clock.now()
