@@ -167,7 +167,8 @@ async fn close_does_not_wait_for_what_nobody_wanted() {
         soon(publisher.send("a1")).await.expect("accepted");
         assert_eq!(text(&soon(sub.recv()).await.expect("a message")), "a1");
         sub.ack_last();
-        eventually("acked", || publisher.spool().expect("a spool").names().iter().all(|name| name.in_flight == 0)).await;
+        eventually("acked", || publisher.spool().expect("a spool").names().iter().all(|name| name.in_flight == 0))
+            .await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         for _ in 0..3 {
             soon(publisher.send("b")).await.expect("accepted");
@@ -323,7 +324,9 @@ async fn spoolers_that_change_their_name_take_no_memory() {
             2 => [dok(id, u64::MAX, u64::MAX), dlv(0, u64::MAX - 1, &[1]), raw::message(&[b"x"])].concat(),
             3 => [dok(id, u64::MAX - 1, u64::MAX), dlv(0, u64::MAX - 1, &[1]), raw::message(&[b"x"])].concat(),
             4 => [dok(id, 0, 9), dok(id, 5, 9), dlv(0, 5, &[1; 255])].concat(),
-            _ => [dok(id, 3, 9), dlv(4, 0, &[3]), raw::message(&[b"x"]), dlv(4, 9, &[3]), raw::message(&[b"x"])].concat(),
+            _ => {
+                [dok(id, 3, 9), dlv(4, 0, &[3]), raw::message(&[b"x"]), dlv(4, 9, &[3]), raw::message(&[b"x"])].concat()
+            }
         };
         let _ = bad.send(&bytes).await;
         let _ = bad.send(&raw::message(&[b"stray"])).await;
@@ -390,7 +393,7 @@ async fn a_worker_without_the_extension_gets_what_was_put_off() {
     let plain = RawPeer::connect(&push.local_endpoint().expect("bound").to_string()).await.expect("a connection");
     plain.send(&[raw::greeting("NULL"), raw::ready("PULL")].concat()).await.expect("sent");
     soon(plain.read_handshake()).await.expect("READY");
-    capable.send(&dnack(1, 500)).await.expect("sent");
+    capable.send(&dnack(1, 3000)).await.expect("sent");
     eventually("nacked", || push.spool().expect("a spool").names().iter().any(|name| name.nacked > 0)).await;
     drop(capable);
     let got = tokio::time::timeout(Duration::from_secs(15), plain.read_message()).await;

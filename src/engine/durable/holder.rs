@@ -297,7 +297,10 @@ impl Holder {
         let ledgers = lock(&self.ledgers);
         match last {
             Some(spool) => ledgers.get(&spool).cloned(),
-            None if ledgers.len() == 1 => ledgers.values().next().cloned(),
+            // Not to a stranger while its own spool is connected: he could speak for it.
+            None if ledgers.len() == 1 => {
+                ledgers.values().next().filter(|ledger| lock(&ledger.state).live.is_none()).cloned()
+            }
             None => None,
         }
     }
