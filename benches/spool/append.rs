@@ -8,16 +8,16 @@ use crate::table::{Sample, median};
 use crate::{Bench, raw};
 
 /// Header and padding of a record with a one-frame body of this size, as the format has it.
-pub fn record_size(body: usize) -> u64 {
+pub(crate) fn record_size(body: usize) -> u64 {
     let frame = if body < 256 { 2 } else { 9 };
     (32 + frame + body as u64).next_multiple_of(8)
 }
 
-pub fn builder(dir: &std::path::Path, sync: Sync) -> Builder<Push> {
+pub(crate) fn builder(dir: &std::path::Path, sync: Sync) -> Builder<Push> {
     Push::builder().spool(dir).sync(sync).spool_max_bytes(64 << 30).min_free_disk(1 << 30)
 }
 
-pub fn message(size: usize) -> Message {
+pub(crate) fn message(size: usize) -> Message {
     Message::from(vec![b'x'; size])
 }
 
@@ -98,15 +98,15 @@ fn plain_writes(bench: &Bench, lines: [&'static str; 2], size: usize, count: u64
     vec![Sample::new(lines[0], single, raw), Sample::new(lines[1], runs, raw)]
 }
 
-pub fn b1(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b1(bench: &Bench) -> Vec<Sample> {
     plain_writes(bench, ["B1", "B1 all"], 100, 3_000_000)
 }
 
-pub fn b2(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b2(bench: &Bench) -> Vec<Sample> {
     plain_writes(bench, ["B2", "B2 all"], 1024, 700_000)
 }
 
-pub fn b3(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b3(bench: &Bench) -> Vec<Sample> {
     let (size, count) = (16 << 10, 40_000);
     let total = size as f64 * count as f64;
     let raw = raw::write(&bench.dir, size as u64 * count) / 1e6;
@@ -129,11 +129,11 @@ fn synced(bench: &Bench, lines: [&'static str; 3], size: usize, count: usize, ba
     ]
 }
 
-pub fn b4(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b4(bench: &Bench) -> Vec<Sample> {
     synced(bench, ["B4", "B4 written", "B4 singly"], 4096, 250, 150)
 }
 
-pub fn b5(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b5(bench: &Bench) -> Vec<Sample> {
     synced(bench, ["B5", "B5 written", "B5 singly"], 100, 64, 1000)
 }
 
@@ -160,7 +160,7 @@ fn awaited(bench: &Bench, tasks: usize, each: usize) -> (f64, f64) {
     })
 }
 
-pub fn b6(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b6(bench: &Bench) -> Vec<Sample> {
     let record = usize::try_from(record_size(100)).expect("small");
     let growing = median(raw::write_sync(&bench.dir, record, 1000, false));
     let (p50, one) = awaited(bench, 1, 1000);

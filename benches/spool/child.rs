@@ -10,7 +10,7 @@ use crate::read::publisher;
 
 /// What to leave behind.
 #[derive(Clone, Copy)]
-pub struct Fill {
+pub(crate) struct Fill {
     pub size: usize,
     pub count: u64,
     pub segment: u64,
@@ -28,7 +28,7 @@ fn run(arguments: &[String]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-pub fn fill(dir: &Path, fill: Fill) {
+pub(crate) fn fill(dir: &Path, fill: Fill) {
     let words = [fill.size as u64, fill.count, fill.segment, u64::from(fill.clean)].map(|word| word.to_string());
     let mut arguments = vec!["fill".to_owned(), dir.display().to_string()];
     arguments.extend(words);
@@ -37,12 +37,12 @@ pub fn fill(dir: &Path, fill: Fill) {
 }
 
 /// KiB that opening this spool and sending a little costs.
-pub fn resident(dir: &Path) -> f64 {
+pub(crate) fn resident(dir: &Path) -> f64 {
     run(&["resident".to_owned(), dir.display().to_string()]).trim().parse().expect("a number")
 }
 
 /// The child's side.
-pub fn play(arguments: &[String]) {
+pub(crate) fn play(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match arguments {
         [role, dir, size, count, segment, clean, name @ ..] if role == "fill" => {

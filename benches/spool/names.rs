@@ -73,7 +73,7 @@ async fn send(publisher: Pub) {
     last.expect("one at least").await.expect("accepted");
 }
 
-pub fn b12(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b12(bench: &Bench) -> Vec<Sample> {
     let homes = homes(bench);
     let empty = child::resident(&homes.empty);
     let round = bench.round.get();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Bytes of one write where nothing else is said, and of one read.
-pub const PIECE: usize = 1 << 20;
+pub(crate) const PIECE: usize = 1 << 20;
 
 fn create(dir: &Path) -> File {
     let path = dir.join("raw");
@@ -18,7 +18,7 @@ fn create(dir: &Path) -> File {
 }
 
 /// Writes `total` bytes to a new file in pieces; no sync.
-pub fn write(dir: &Path, total: u64) -> f64 {
+pub(crate) fn write(dir: &Path, total: u64) -> f64 {
     let file = create(dir);
     let piece = vec![b'x'; PIECE];
     let start = Instant::now();
@@ -33,7 +33,7 @@ pub fn write(dir: &Path, total: u64) -> f64 {
 
 /// `count` writes of `len` bytes, each synced: to a file that grows, or over blocks that were written before.
 /// Returns the time of each, sorted.
-pub fn write_sync(dir: &Path, len: usize, count: usize, written: bool) -> Vec<f64> {
+pub(crate) fn write_sync(dir: &Path, len: usize, count: usize, written: bool) -> Vec<f64> {
     let file = create(dir);
     let piece = vec![b'x'; len];
     if written {
@@ -53,7 +53,7 @@ pub fn write_sync(dir: &Path, len: usize, count: usize, written: bool) -> Vec<f6
 }
 
 /// Reads every file below `dir` in pieces of 256 KiB; bytes a second.
-pub fn read(dir: &Path) -> f64 {
+pub(crate) fn read(dir: &Path) -> f64 {
     let mut piece = vec![0; 256 << 10];
     let (mut total, start) = (0, Instant::now());
     for entry in std::fs::read_dir(dir).expect("list a directory") {
@@ -76,7 +76,7 @@ pub fn read(dir: &Path) -> f64 {
 }
 
 /// Everything below `dir` on the disk, so that the next measurement does not pay for this one.
-pub fn settle(dir: &Path) {
+pub(crate) fn settle(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.path().is_file()
             && let Ok(file) = File::open(entry.path())

@@ -10,12 +10,12 @@ use crate::table::Sample;
 use crate::{Bench, child, raw};
 
 /// A recorder: keeps for its names, and has room.
-pub fn publisher(dir: &Path, sync: Sync) -> Builder<Pub> {
+pub(crate) fn publisher(dir: &Path, sync: Sync) -> Builder<Pub> {
     Pub::builder().spool(dir).sync(sync).spool_max_bytes(64 << 30).min_free_disk(1 << 30).max_names(2000)
 }
 
 /// Receives so many with this name; seconds from its connection to the last.
-pub async fn take(endpoint: ginnel::Endpoint, name: &str, count: u64) -> Sub {
+pub(crate) async fn take(endpoint: ginnel::Endpoint, name: &str, count: u64) -> Sub {
     let mut sub = Sub::builder().durable(name).connect(endpoint).expect("connect");
     sub.subscribe("").expect("subscribe");
     for _ in 0..count {
@@ -45,14 +45,14 @@ fn catch_up(bench: &Bench, line: &'static str, size: usize, count: u64) -> Vec<S
     vec![Sample::new(line, count as f64 / seconds, raw)]
 }
 
-pub fn b7(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b7(bench: &Bench) -> Vec<Sample> {
     let mut samples = catch_up(bench, "B7 1 KiB", 1024, 400_000);
     samples.extend(catch_up(bench, "B7 100 B", 100, 1_500_000));
     samples
 }
 
 /// A buffer on the path: what goes in comes out at the other end, through the disk. And the way in alone.
-pub fn b10(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b10(bench: &Bench) -> Vec<Sample> {
     let (size, count) = (1024, 500_000);
     let megabytes = size as f64 * count as f64 / 1e6;
     let raw = raw::write(&bench.dir, size as u64 * count) / 1e6;
@@ -120,7 +120,7 @@ fn open(bench: &Bench, line: &'static str, fill: child::Fill) -> Vec<Sample> {
     vec![Sample::new(line, milliseconds, raw)]
 }
 
-pub fn b11(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b11(bench: &Bench) -> Vec<Sample> {
     let fill = |size: usize, bytes: u64, segment, clean| child::Fill {
         size,
         count: bytes / record_size(size),

@@ -2,21 +2,21 @@
 
 /// One round of one line: ours, and the raw loop's figure in the same unit (not a number where there is none).
 #[derive(Clone, Copy)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub line: &'static str,
     pub ours: f64,
     pub raw: f64,
 }
 
 impl Sample {
-    pub fn new(line: &'static str, ours: f64, raw: f64) -> Sample {
+    pub(crate) fn new(line: &'static str, ours: f64, raw: f64) -> Sample {
         Sample { line, ours, raw }
     }
 }
 
 /// What a line has to reach.
 #[derive(Clone, Copy)]
-pub enum Gate {
+pub(crate) enum Gate {
     /// Only shown.
     None,
     AtLeast(f64),
@@ -51,7 +51,7 @@ impl Gate {
 }
 
 /// A line of the table.
-pub struct Line {
+pub(crate) struct Line {
     pub id: &'static str,
     pub what: &'static str,
     pub unit: &'static str,
@@ -60,11 +60,17 @@ pub struct Line {
     pub raw: &'static str,
 }
 
-pub const fn line(id: &'static str, what: &'static str, unit: &'static str, gate: Gate, raw: &'static str) -> Line {
+pub(crate) const fn line(
+    id: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    gate: Gate,
+    raw: &'static str,
+) -> Line {
     Line { id, what, unit, gate, raw }
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -118,7 +124,7 @@ impl Summary {
 }
 
 /// The table; whether every gate was reached.
-pub fn print(lines: &[Line], samples: &[Sample]) -> bool {
+pub(crate) fn print(lines: &[Line], samples: &[Sample]) -> bool {
     let head = ["#", "what", "unit", "ginnel", "min..max", "raw", "ratio", "gate", "", "raw is"].map(str::to_owned);
     let mut rows = vec![head.to_vec()];
     let mut all = true;
@@ -154,7 +160,7 @@ pub fn print(lines: &[Line], samples: &[Sample]) -> bool {
 }
 
 /// A JSON object a line, all rounds in it.
-pub fn print_json(lines: &[Line], samples: &[Sample]) {
+pub(crate) fn print_json(lines: &[Line], samples: &[Sample]) {
     for line in lines {
         let Some(summary) = Summary::of(line, samples) else { continue };
         let list = |of: fn(&Sample) -> f64| {
