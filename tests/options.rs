@@ -61,6 +61,7 @@ const GOOD: &[(&str, &str)] = &[
     ("min_free_disk", "1Mi"),
     ("name_expiry", "1h"),
     ("on_full", "drop-oldest"),
+    ("pin", "true"),
     ("plain_pull", "true"),
     ("probe", "off"),
     ("queue_before_connect", "0"),
@@ -115,6 +116,7 @@ const SPOOL: &[&str] = &[
     "stall_after",
     "max_delayed",
     "plain_pull",
+    "pin",
 ];
 const HOLDER: &[&str] = &["ack", "from_oldest", "take_over", "require_durable", "holder_expiry"];
 const OPENED: &[&str] = &["spool", "cursor_file"];

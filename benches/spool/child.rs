@@ -5,19 +5,19 @@ use std::process::{Command, Stdio};
 
 use ginnel::Sync;
 
-use crate::append::message;
+use crate::append::{enqueue, message};
 use crate::read::publisher;
 
 /// What to leave behind.
 #[derive(Clone, Copy)]
 pub(crate) struct Fill {
-    pub size: usize,
-    pub count: u64,
-    pub segment: u64,
+    pub(crate) size: usize,
+    pub(crate) count: u64,
+    pub(crate) segment: u64,
     /// For whom it is kept.
-    pub name: Option<&'static str>,
+    pub(crate) name: Option<&'static str>,
     /// Whether the spool is closed, or the process ends without a word.
-    pub clean: bool,
+    pub(crate) clean: bool,
 }
 
 fn run(arguments: &[String]) -> String {
@@ -54,14 +54,7 @@ pub(crate) fn play(arguments: &[String]) {
                     builder = builder.declare(name.clone(), [""]);
                 }
                 let publisher = builder.build().expect("open a spool");
-                let message = message(usize::try_from(size).expect("a size"));
-                let mut last = None;
-                for _ in 0..count {
-                    last = Some(publisher.enqueue(message.clone()).await.expect("room"));
-                }
-                if let Some(last) = last {
-                    last.await.expect("accepted");
-                }
+                enqueue(&publisher, &message(usize::try_from(size).expect("a size")), count).await;
                 if number(clean) == 0 {
                     // No destructor runs.
                     std::process::exit(0);

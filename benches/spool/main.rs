@@ -77,7 +77,6 @@ pub(crate) struct Bench {
     pub(crate) dir: PathBuf,
     /// How far behind the dead name is.
     pub(crate) gib: u64,
-    /// Which round this is, from 0.
     pub(crate) round: Cell<usize>,
 }
 

@@ -278,7 +278,7 @@ impl Spool {
     /// # Cancel safety
     /// Dropped, the name may have been dropped, too.
     pub async fn drop_name(&self, name: &str) -> Result<bool, SpoolError> {
-        let dropped = name != OUTBOX && self.inner.drop_name(name);
+        let dropped = name != OUTBOX && self.inner.drop_name(name, None);
         if dropped {
             self.save().await?;
         }

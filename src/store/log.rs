@@ -1,13 +1,14 @@
 //! The log: numbers, the open batch, what is visible, and who waits for it. [`Log`] is the handle to all of it.
 //!
 //! `front` is the append side (one short lock), `waits` who waits for what, `books` the segments and the registry as
-//! they are known in memory, `open` the way from a directory to a running log, `stats` the numbers it shows. One
+//! they are known in memory, `naming` their changes, `nested` the logs within, `open` the way from a directory to a running log, `stats` the numbers it shows. One
 //! writer does all the writing (`writer`), any number of readers read by position (`reader`, `ring`). No lock is
 //! held during IO, but the writer's own and the registry's, which only savers take. Absent: peers, and which name
 //! gets what. Next: `writer`.
 
 pub(crate) mod books;
 pub(crate) mod front;
+pub(crate) mod naming;
 pub(crate) mod nested;
 pub(crate) mod open;
 pub(crate) mod shared;
@@ -23,10 +24,14 @@ use crate::error::OpenError;
 use crate::event::Event;
 use crate::message::{Message, SpoolId};
 use crate::options::spool::SpoolOptions;
+#[cfg(test)]
+use crate::store::clock::Clock;
 use crate::store::interest::Interest;
 use crate::store::names::Registry;
 use crate::store::reader::{Fetch, Taken};
 use crate::store::record::Extra;
+#[cfg(test)]
+use crate::store::storage::Storage;
 pub(crate) use front::Ticket;
 use shared::Handle;
 pub(crate) use stats::LogStats;
@@ -88,6 +93,19 @@ impl Log {
     /// Opens the spool that `options` name: lock, registry, recovery, gap record, sync. Starts the writer's thread.
     pub(crate) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>) -> Result<Log, OpenError> {
         open::open(options, push, witness)
+    }
+
+    /// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
+    #[cfg(test)]
+    pub(crate) fn open_on(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        options: &SpoolOptions,
+        push: bool,
+        witness: Arc<dyn Witness>,
+        threaded: bool,
+    ) -> Result<Log, OpenError> {
+        open::open_on(storage, clock, options, push, witness, threaded)
     }
 
     /// One step of the writer, for a log without a thread.

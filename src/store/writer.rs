@@ -435,9 +435,9 @@ impl Part {
     fn of(bytes: &[u8], gap: usize, room: u64, most: u64, fresh: bool) -> Option<Part> {
         let mut part = Part { len: gap, records: 0, last: 0, last_time: 0 };
         while let Some((size, sequence, time)) = bytes.get(part.len..).and_then(measure) {
-            let is_first = fresh && part.records == 0;
             let fits = (part.len + size) as u64 <= room && part.records < most;
-            if !is_first && !fits {
+            let alone = fresh && part.records == 0;
+            if !fits && !alone {
                 break;
             }
             part = Part { len: part.len + size, records: part.records + 1, last: sequence, last_time: time };

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub(crate) struct Holder {
     saver: Option<Arc<Saver>>,
     /// The answer to a name given up is here.
     ended: Notify,
+    /// The name was given up: it is not asked for any more.
+    given_up: AtomicBool,
     /// Handed out, and done when the next one is asked for or the socket is closed.
     hand: Mutex<Vec<Tag>>,
 }
@@ -263,6 +266,7 @@ impl Holder {
             last: Mutex::default(),
             saver,
             ended: Notify::new(),
+            given_up: AtomicBool::new(false),
             hand: Mutex::default(),
         });
         if let Some(saver) = &holder.saver {
@@ -325,6 +329,7 @@ impl Holder {
     /// connected.
     pub(crate) async fn end_name(&self) -> bool {
         let answered = self.ended.notified();
+        self.given_up.store(true, Ordering::Relaxed);
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&self.ledgers).values().cloned().collect();
         let mut asked = false;
         for ledger in ledgers {
@@ -367,6 +372,7 @@ impl Holding {
         address: Arc<str>,
         durable: bool,
     ) -> Result<Holding, Reason> {
+        let durable = durable && !holder.given_up.load(Ordering::Relaxed);
         let role = if durable { Role::Asked } else { Role::Plain };
         let mut holding = Holding { holder, key, address, role, timer: None };
         if durable {

@@ -183,7 +183,7 @@ impl Witness for Ear {
 
     fn dropped(&self, name: &str) {
         if let Some(spool) = self.spool.get().and_then(Weak::upgrade) {
-            spool.forget_name(name);
+            spool.forget_name(name, None);
         }
     }
 }
@@ -390,12 +390,26 @@ impl Spool {
         self.log.change_interest(|interest| if add { interest.add(prefix) } else { interest.remove(prefix) });
     }
 
-    /// A worker of a PUSH joins.
-    pub(crate) fn join_outbox(&self, key: PeerKey, window: Window, start: &Start) -> Option<Granted> {
-        let name = self.names().get(OUTBOX).cloned()?;
+    /// A worker of a PUSH joins; `label` is the name that it gives itself.
+    pub(crate) fn join_outbox(
+        &self,
+        key: PeerKey,
+        window: Window,
+        start: &Start,
+        label: Option<&str>,
+    ) -> Result<Granted, Refusal> {
+        let Some(name) = self.names().get(OUTBOX).cloned() else {
+            return refuse(Refusal::SPOOL_FAILED, 1000, "the spool is closing");
+        };
         let (holder, wakers) = {
             let mut state = name.lock();
-            let holder = state.queue.join(window);
+            let holder = match label.filter(|_| self.options.pin) {
+                Some(label) => state.queue.join_as(label, window),
+                None => Some(state.queue.join(window)),
+            };
+            let Some(holder) = holder else {
+                return refuse(Refusal::IN_USE, 200, "a worker of this name is connected, and records are pinned");
+            };
             state.holders.push((key, holder));
             (holder, state.wake_others())
         };
@@ -403,7 +417,7 @@ impl Spool {
         let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
         let mut answer = self.answer(name.lock().queue.cursor(), changed);
         self.add_loss(&mut answer, OUTBOX);
-        Some(Granted { name, holder, answer, save: Save::Nothing })
+        Ok(Granted { name, holder, answer, save: Save::Nothing })
     }
 
     /// What the name lost and was not told of yet.
@@ -671,15 +685,17 @@ impl Spool {
         holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
     }
 
-    /// Gives up a name for good. False when there is none of this name. Not saved yet.
-    pub(crate) fn drop_name(&self, name: &str) -> bool {
-        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name)
+    /// Gives up a name for good; its connections end, but for the one that `asks`. False when there is none of this
+    /// name. Not saved yet.
+    pub(crate) fn drop_name(&self, name: &str, asks: Option<PeerKey>) -> bool {
+        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name, asks)
     }
 
-    fn forget_name(&self, name: &str) -> bool {
+    fn forget_name(&self, name: &str, asks: Option<PeerKey>) -> bool {
         let Some(name) = self.names().remove(name) else { return false };
         let holders = std::mem::take(&mut name.lock().holders);
-        holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
+        let others = holders.into_iter().filter(|(key, _)| Some(*key) != asks);
+        others.for_each(|(key, _)| self.kick(key, Reason::Local));
         true
     }
 

@@ -102,6 +102,13 @@ impl Builder<Push> {
         self.spool_mut().plain_pull = value;
         self
     }
+
+    /// Keeps what a worker had in hand when it left for one of the same durable name, of which there may be one at a
+    /// time; until it returns nobody gets those records. Default false: they go to the next worker.
+    pub fn pin(mut self, value: bool) -> Self {
+        self.spool_mut().pin = value;
+        self
+    }
 }
 
 macro_rules! holder_setters {

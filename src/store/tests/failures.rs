@@ -258,3 +258,18 @@ fn a_page_that_cannot_be_read_is_damage_and_reading_goes_on() {
     assert!(bench.ear.heard("Damaged"));
     assert_eq!(bench.log.stats().damaged_records, missing.iter().map(|range| range.1 - range.0 + 1).sum::<u64>());
 }
+
+#[test]
+fn a_writer_that_panics_fails_the_log_and_nothing_else() {
+    let sim = SimStorage::new(2);
+    let clock = Arc::new(crate::store::clock::SystemClock);
+    let ear = Arc::new(Ear::default());
+    let log = Log::open_on(sim.storage(), clock, &options(Sync::Batch), false, Arc::clone(&ear) as _, true).unwrap();
+    sim.on_sync(|name| assert!(!name.ends_with(".seg"), "a defect, for the test"));
+    let sequence = log.try_append(&Message::from("one"), &Extra::default()).unwrap();
+    assert!(!super::straight::wait(&log, sequence));
+    assert_eq!(log.try_append(&Message::from("two"), &Extra::default()), Err(Refused::Failed));
+    assert_eq!(ear.names(), ["SpoolFailed"]);
+    assert!(log.registry(|registry| registry.names.is_empty()) && log.stats().newest == 1);
+    assert!(log.close().is_err());
+}
