@@ -39,7 +39,7 @@ pub(super) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>
 }
 
 /// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
-pub(crate) fn open_on(
+pub(super) fn open_on(
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     options: &SpoolOptions,

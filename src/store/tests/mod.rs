@@ -15,7 +15,6 @@ use crate::event::Event;
 use crate::message::Message;
 use crate::options::spool::{SpoolOptions, Sync};
 use crate::store::clock::ManualClock;
-use crate::store::log::open::open_on;
 use crate::store::log::{Log, Refused, Turn, Witness};
 use crate::store::reader::{Fetch, Taken};
 use crate::store::record::Extra;
@@ -86,7 +85,7 @@ impl Bench {
         clock: ManualClock,
     ) -> Result<Bench, crate::error::OpenError> {
         let ear = Arc::new(Ear::default());
-        let log = open_on(storage, Arc::new(clock.clone()), options, push, Arc::clone(&ear) as _, false)?;
+        let log = Log::open_on(storage, Arc::new(clock.clone()), options, push, Arc::clone(&ear) as _, false)?;
         Ok(Bench { log, ear, clock })
     }
 

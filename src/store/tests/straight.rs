@@ -136,7 +136,7 @@ fn threads_append_to_one_log_and_each_number_is_accepted() {
         let sim = SimStorage::new(7);
         let clock = Arc::new(crate::store::clock::SystemClock);
         let ear = Arc::new(Ear::default());
-        let log = open_on(sim.storage(), clock, &options(sync), false, Arc::clone(&ear) as _, true).unwrap();
+        let log = Log::open_on(sim.storage(), clock, &options(sync), false, Arc::clone(&ear) as _, true).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let log = log.clone();
