@@ -15,6 +15,7 @@ use super::stats::Counters;
 use crate::store::interest::Interest;
 use crate::store::names::{NameKind, NameRecord, Registry};
 use crate::store::prefixes;
+use crate::store::scan::Segment;
 
 impl Shared {
     pub(super) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
@@ -96,7 +97,8 @@ impl Shared {
 
     pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
         let mut books = locked(&self.books);
-        let first = books.segments.front().filter(|segment| segment.sealed).map(|segment| segment.last);
+        let goes = |segment: &&Segment| segment.sealed || segment.end > self.segment_size;
+        let first = books.segments.front().filter(goes).map(|segment| segment.last);
         let Some(record) = books.registry.names.get_mut(name) else { return };
         let frees = first.is_some_and(|last| record.cursor < last && cursor >= last) || self.options.max_messages > 0;
         if cursor >= record.cursor {
