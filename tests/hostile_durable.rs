@@ -167,7 +167,8 @@ async fn close_does_not_wait_for_what_nobody_wanted() {
         soon(publisher.send("a1")).await.expect("accepted");
         assert_eq!(text(&soon(sub.recv()).await.expect("a message")), "a1");
         sub.ack_last();
-        eventually("acked", || publisher.spool().expect("a spool").names().iter().all(|name| name.in_flight == 0)).await;
+        eventually("acked", || publisher.spool().expect("a spool").names().iter().all(|name| name.in_flight == 0))
+            .await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         for _ in 0..3 {
             soon(publisher.send("b")).await.expect("accepted");
@@ -323,7 +324,9 @@ async fn spoolers_that_change_their_name_take_no_memory() {
             2 => [dok(id, u64::MAX, u64::MAX), dlv(0, u64::MAX - 1, &[1]), raw::message(&[b"x"])].concat(),
             3 => [dok(id, u64::MAX - 1, u64::MAX), dlv(0, u64::MAX - 1, &[1]), raw::message(&[b"x"])].concat(),
             4 => [dok(id, 0, 9), dok(id, 5, 9), dlv(0, 5, &[1; 255])].concat(),
-            _ => [dok(id, 3, 9), dlv(4, 0, &[3]), raw::message(&[b"x"]), dlv(4, 9, &[3]), raw::message(&[b"x"])].concat(),
+            _ => {
+                [dok(id, 3, 9), dlv(4, 0, &[3]), raw::message(&[b"x"]), dlv(4, 9, &[3]), raw::message(&[b"x"])].concat()
+            }
         };
         let _ = bad.send(&bytes).await;
         let _ = bad.send(&raw::message(&[b"stray"])).await;
