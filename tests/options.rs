@@ -140,7 +140,6 @@ fn finished<S: Buildable>(builder: Builder<S>, name: &str) -> Result<(), OptionE
 }
 
 /// The result of setting one option on every type that may have it.
-
 fn on_each_type(name: &str, value: &str) -> BTreeMap<&'static str, Result<(), OptionError>> {
     let mut results = BTreeMap::new();
     macro_rules! each {

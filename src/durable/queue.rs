@@ -303,7 +303,9 @@ impl Queue {
     }
 
     /// The worker of an outbox that `next` would serve: whom to wake when the turn may have changed. Of several, the
-    /// one after the last that got something. (A record that is due only later is not looked at.)
+    /// one after the last that got something. (A record that is due only later is not looked at.) What `next` does, said in one
+    /// place, for the tests to compare.
+    #[cfg(test)]
     pub(crate) fn turn(&self) -> Option<HolderKey> {
         let open =
             |holder: &&Holder| holder.ready && !holder.is_full() && (!self.due.is_empty() || self.may_read_on(holder));
@@ -475,10 +477,12 @@ impl Queue {
         self.position.max(self.progress.cursor())
     }
 
+    #[cfg(test)]
     pub(crate) fn in_flight(&self, key: HolderKey) -> usize {
         self.holder(key).map_or(0, |holder| holder.flight.len())
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes_in_flight(&self, key: HolderKey) -> u64 {
         self.holder(key).map_or(0, |holder| holder.bytes)
     }

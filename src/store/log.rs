@@ -210,11 +210,6 @@ impl Log {
         self.0.shared.oldest_in_memory()
     }
 
-    /// Bytes of the log behind this position, about.
-    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
-        self.0.shared.lag_bytes(after)
-    }
-
     /// Now, by the spool's clock: microseconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         self.0.shared.now()
@@ -289,7 +284,7 @@ impl Log {
 
     /// Copies a record to the dead letters. The name's cursor is not saved before the copy is safe.
     /// Blocks the first time in a spool's life, to make the place for them.
-    pub(crate) fn bury(&self, record: &Taken, _name: &str, _tries: u32) -> Result<(), Refused> {
+    pub(crate) fn bury(&self, record: &Taken) -> Result<(), Refused> {
         self.0.bury(record)
     }
 

@@ -417,7 +417,11 @@ impl Spooler {
             let filled = self.fill_from(shared, &name, &mut state, holder, cx)?;
             // Another worker may have its turn now.
             let others = filled && state.holders.len() > 1;
-            (filled, if others { state.wake_others() } else { Vec::new() })
+            let mut wakers = state.wake_draining();
+            if others {
+                wakers.append(&mut state.waiting);
+            }
+            (filled, wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
         if !filled {
@@ -731,10 +735,9 @@ impl Spooler {
     fn set_timer(&mut self, cx: &mut Context<'_>) {
         let due = match &self.role {
             Role::Waiting => Some(self.since + PATIENCE),
-            Role::Named { name, holder } => {
+            Role::Named { name, .. } | Role::Kernel { name, .. } => {
                 let mut state = name.lock();
                 let stall = self.spool.check_stall(name, &mut state, Instant::now());
-                let _ = holder;
                 state.queue.next_retry().into_iter().chain(stall).min()
             }
             _ => None,

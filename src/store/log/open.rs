@@ -38,6 +38,7 @@ pub(super) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>
     open_on(storage, Arc::new(SystemClock), options, push, witness, true)
 }
 
+/// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
 pub(super) fn open_on(
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,

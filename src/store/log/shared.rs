@@ -139,10 +139,6 @@ impl Shared {
         locked(&self.ring).oldest()
     }
 
-    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
-        locked(&self.books).lag_bytes(after)
-    }
-
     /// Now, by the spool's clock.
     pub(crate) fn now(&self) -> i64 {
         locked(&self.front).clock.now()
@@ -409,10 +405,10 @@ impl Shared {
         let mut wakers = front.line.drain();
         drop(front);
         wakers.extend(locked(&self.waits).fail(unknown));
-        wakers.into_iter().for_each(Waker::wake);
         if first {
             self.witness.event(Event::SpoolFailed { error: error.to_owned() });
         }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Closed with something that could not be written: whoever waits for it is told.

@@ -345,13 +345,13 @@ fn those_who_wait_for_room_are_served_in_turn() {
         assert!(poll(i, &mut tickets).is_pending(), "the open batch is large");
     }
     bench.settle();
-    assert_eq!([woken(0), woken(1), woken(2)], [1, 0, 0]);
+    assert_eq!([woken(0) > 0, woken(1) > 0, woken(2) > 0], [true, false, false]);
     assert!(poll(1, &mut tickets).is_pending(), "not its turn");
     assert_eq!(bench.append("small"), Err(Refused::Full), "nobody overtakes");
     bench.log.abandon(&mut tickets[0]);
-    assert_eq!([woken(1), woken(2)], [1, 0], "who gives up lets the next one");
+    assert_eq!([woken(1) > 0, woken(2) > 0], [true, false], "who gives up lets the next one");
     assert_eq!(poll(1, &mut tickets), Poll::Ready(Ok(5)));
-    assert_eq!(woken(2), 1);
+    assert!(woken(2) > 0);
     assert_eq!(poll(2, &mut tickets), Poll::Ready(Ok(6)));
     assert_eq!(bench.append("small"), Ok(7));
     bench.log.close().unwrap();
