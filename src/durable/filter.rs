@@ -34,8 +34,8 @@ impl Filter {
             if !before.contains_key(prefix) {
                 added.push(prefix.clone());
             }
-            let covered = before.iter().filter(|(former, _)| prefix.starts_with(former)).map(|(_, &from)| from);
-            self.prefixes.insert(prefix.clone(), covered.min().map_or(from, |former| former.min(from)));
+            let covered = covering(&before, prefix).map(|(_, from)| from).min();
+            self.prefixes.insert(prefix.clone(), covered.map_or(from, |former| former.min(from)));
         }
         let removed = before.into_keys().filter(|former| !self.prefixes.contains_key(former)).collect();
         Replaced { added, removed }
@@ -46,8 +46,8 @@ impl Filter {
         if self.prefixes.contains_key(prefix) {
             return false;
         }
-        let covered = self.prefixes.iter().filter(|(known, _)| prefix.starts_with(known)).map(|(_, &from)| from);
-        let from = covered.min().map_or(from, |known| known.min(from));
+        let covered = covering(&self.prefixes, prefix).map(|(_, from)| from).min();
+        let from = covered.map_or(from, |known| known.min(from));
         self.prefixes.insert(prefix.to_vec(), from);
         true
     }
@@ -63,23 +63,12 @@ impl Filter {
         if self.prefixes.first_key_value().is_some_and(|(prefix, &from)| prefix.is_empty() && from <= sequence) {
             return true;
         }
-        // From the longest prefix to the shortest: what sorts last at or before `topic` is one, or shares with it
-        // all that a shorter one could be.
-        let mut rest = Some(topic);
-        while let Some(part) = rest {
-            let range = self.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(part)));
-            let Some((prefix, &from)) = range.last() else { return false };
-            let common = prefix.iter().zip(part).take_while(|(one, two)| one == two).count();
-            if common == prefix.len() {
-                if from <= sequence {
-                    return true;
-                }
-                rest = common.checked_sub(1).and_then(|shorter| topic.get(..shorter));
-            } else {
-                rest = topic.get(..common);
-            }
-        }
-        false
+        covering(&self.prefixes, topic).any(|(_, from)| from <= sequence)
+    }
+
+    /// From which number this very prefix counts.
+    pub(crate) fn get(&self, prefix: &[u8]) -> Option<u64> {
+        self.prefixes.get(prefix).copied()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
@@ -89,14 +78,28 @@ impl Filter {
     pub(crate) fn to_vec(&self) -> Vec<(Vec<u8>, u64)> {
         self.iter().map(|(prefix, from)| (prefix.to_vec(), from)).collect()
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
-        self.prefixes.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.prefixes.is_empty()
-    }
+/// All that `topic` starts with, from the longest to the shortest, and from where each counts: what sorts last at or
+/// before `topic` is one, or shares with it all that a shorter one could be.
+fn covering<'a>(
+    prefixes: &'a BTreeMap<Vec<u8>, u64>,
+    topic: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], u64)> + use<'a> {
+    let mut rest = Some(topic);
+    std::iter::from_fn(move || {
+        while let Some(part) = rest {
+            let range = prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(part)));
+            let (prefix, &from) = range.last()?;
+            let common = prefix.iter().zip(part).take_while(|(one, two)| one == two).count();
+            if common == prefix.len() {
+                rest = common.checked_sub(1).and_then(|shorter| topic.get(..shorter));
+                return Some((prefix.as_slice(), from));
+            }
+            rest = topic.get(..common);
+        }
+        None
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +126,7 @@ mod tests {
         let replaced = filter.replace(&set, 9);
         assert_eq!(replaced, Replaced { added: vec![b"c".to_vec()], removed: vec![b"a".to_vec()] });
         assert_eq!(filter.to_vec(), [(b"b".to_vec(), 2), (b"c".to_vec(), 9)]);
-        assert_eq!((filter.len(), filter.is_empty()), (2, false));
+        assert_eq!(filter.iter().count(), 2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 
 use crate::durable::holder::{Memory, Session};
 use crate::engine::events::Events;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Shared, Via};
 use crate::event::{Event, Reason};
 use crate::message::SpoolId;
 use crate::options::Options;
@@ -28,7 +28,7 @@ use crate::options::spool::{Ack, HolderOptions};
 use crate::queue::PeerKey;
 use crate::queue::inbox::{Ledger, Tag};
 use crate::queue::outbound::Outbound;
-use crate::store::cursor::FileCursor;
+use crate::store::cursor::{Done, FileCursor};
 use crate::wire::command::durable::{self as wire, Durable, Nack, Refusal, Start, Started};
 use crate::wire::frame;
 
@@ -67,6 +67,11 @@ struct LedgerState {
     live: Option<Live>,
 }
 
+/// Spools remembered at most, beside those that are connected.
+const MOST_SPOOLS: usize = 4096;
+/// A peer that leaves so many bytes of acknowledgements unread gets no more until it reads: they merge meanwhile.
+const MOST_UNREAD: usize = 64 * 1024;
+
 /// Why acknowledgements are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -90,6 +95,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
+    /// The peer does not read what we send. When it does, its task looks again.
+    fn is_stuck(&self) -> bool {
+        self.outbound.control_backlog(self.key) > MOST_UNREAD
+    }
+
     fn send(&self, command: &Durable) {
         let mut out = BytesMut::new();
         wire::encode(&mut out, command);
@@ -103,6 +113,9 @@ impl LedgerState {
         let Some(live) = &mut self.live else { return false };
         // The clock is not asked for every message.
         if when == When::Gathered && live.session.is_waiting() {
+            return false;
+        }
+        if live.is_stuck() {
             return false;
         }
         let idle = when == When::Idle;
@@ -203,7 +216,7 @@ impl Saver {
         *lock(&self.wanted) = false;
         let Some(holder) = lock(&self.holder).upgrade() else { return };
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&holder.ledgers).values().cloned().collect();
-        let states: Vec<(SpoolId, u64, Vec<(u64, u64)>)> = ledgers
+        let states: Vec<Done> = ledgers
             .iter()
             .map(|ledger| {
                 let state = lock(&ledger.state);
@@ -288,7 +301,13 @@ impl Holder {
             let state = Mutex::new(LedgerState { memory: Memory::default(), live: None });
             Arc::new(SpoolLedger { spool, state, saver: self.saver.clone() })
         };
-        lock(&self.ledgers).entry(spool).or_insert_with(fresh).clone()
+        let mut ledgers = lock(&self.ledgers);
+        if ledgers.len() >= MOST_SPOOLS && !ledgers.contains_key(&spool) {
+            // Strangers may call themselves as they like. What is forgotten may come again.
+            let gone = ledgers.iter().find(|(_, ledger)| lock(&ledger.state).live.is_none()).map(|(spool, _)| *spool);
+            gone.and_then(|spool| ledgers.remove(&spool));
+        }
+        ledgers.entry(spool).or_insert_with(fresh).clone()
     }
 
     /// The spool that is expected behind this peer: the last one, or the only one that is known.
@@ -297,7 +316,10 @@ impl Holder {
         let ledgers = lock(&self.ledgers);
         match last {
             Some(spool) => ledgers.get(&spool).cloned(),
-            None if ledgers.len() == 1 => ledgers.values().next().cloned(),
+            // Not to a stranger while its own spool is connected: he could speak for it.
+            None if ledgers.len() == 1 => {
+                ledgers.values().next().filter(|ledger| lock(&ledger.state).live.is_none()).cloned()
+            }
             None => None,
         }
     }
@@ -441,7 +463,9 @@ impl Holding {
     }
 
     fn begin(&mut self, shared: &Shared, started: &Started) {
-        let before = lock(&self.holder.last).insert(self.key, started.spool);
+        // Whoever came to us comes with another key the next time.
+        let dialed = matches!(shared.table().get(&self.key).map(|entry| entry.via), Some(Via::Dial(_)));
+        let before = if dialed { lock(&self.holder.last).insert(self.key, started.spool) } else { None };
         if let Some(old) = before.filter(|old| *old != started.spool) {
             lock(&self.holder.ledgers).remove(&old);
             let peer = self.address.to_string();
@@ -511,10 +535,15 @@ impl Holding {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         let Role::Started(ledger) = &self.role else { return };
         loop {
-            let deadline = {
-                let state = lock(&ledger.state);
-                state.live.as_ref().filter(|live| live.key == self.key).and_then(|live| live.session.deadline())
-            };
+            let state = lock(&ledger.state);
+            let live = state.live.as_ref().filter(|live| live.key == self.key && !live.is_stuck());
+            let kept_back = live.is_some_and(|live| !live.session.is_waiting());
+            let deadline = live.and_then(|live| live.session.deadline());
+            drop(state);
+            if kept_back {
+                ledger.note(|_| {}, When::Idle);
+                continue;
+            }
             let Some(deadline) = deadline else {
                 self.timer = None;
                 return;

@@ -74,6 +74,8 @@ pub(crate) struct NameState {
     pub(crate) holders: Vec<(PeerKey, HolderKey)>,
     /// Tasks that wait for a change here.
     pub(crate) waiting: Vec<Waker>,
+    /// Who waits, on closing, for the holders to have everything.
+    draining: Vec<Waker>,
     pub(crate) counts: Counts,
     pub(crate) closed_since: Option<Instant>,
     pub(crate) closed_total: Duration,
@@ -87,7 +89,6 @@ pub(crate) struct NameState {
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
-    pub(crate) redelivered: u64,
     pub(crate) nacked: u64,
     pub(crate) expired: u64,
 }
@@ -139,6 +140,7 @@ impl NameState {
             owner,
             holders: Vec::new(),
             waiting: Vec::new(),
+            draining: Vec::new(),
             counts: Counts::default(),
             closed_since: None,
             closed_total: Duration::ZERO,
@@ -157,6 +159,12 @@ impl NameState {
     /// Something changed that others may wait for.
     pub(crate) fn wake_others(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// A holder was served: whoever waits for the end looks again. (Numbers that hold nothing for it move its position
+    /// without an acknowledgement.)
+    pub(crate) fn wake_draining(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.draining)
     }
 
     /// How much of the time its holder took nothing.
@@ -349,7 +357,7 @@ impl Spool {
     fn refilter(&self, name: &Name, prefixes: &[Vec<u8>]) -> bool {
         let mut state = name.lock();
         let old: Vec<Vec<u8>> = state.filter.iter().map(|(prefix, _)| prefix.to_vec()).collect();
-        if old.len() == prefixes.len() && prefixes.iter().all(|prefix| old.contains(prefix)) {
+        if old.len() == prefixes.len() && prefixes.iter().all(|prefix| state.filter.get(prefix).is_some()) {
             return false;
         }
         let first = self.log.change_interest(|interest| {
@@ -364,15 +372,14 @@ impl Spool {
     fn store_filter(&self, name: &Name, state: &NameState) {
         let filters = state.filter.to_vec();
         self.log.registry(|registry| {
-            registry.names.get_mut(&name.name).into_iter().for_each(|record| record.filters = filters.clone());
+            registry.names.get_mut(&name.name).into_iter().for_each(|record| record.filters.clone_from(&filters));
         });
     }
 
     /// One prefix more or less while the holder is connected. Saved with the next save.
     pub(crate) fn change_filter(&self, name: &Name, prefix: &[u8], add: bool) {
         let mut state = name.lock();
-        let has = state.filter.iter().any(|(known, _)| known == prefix);
-        if has == add {
+        if state.filter.get(prefix).is_some() == add {
             return;
         }
         let first = self.log.change_interest(|interest| match add {
@@ -383,7 +390,15 @@ impl Spool {
             true => state.filter.add(prefix, first),
             false => state.filter.remove(prefix),
         };
-        self.store_filter(name, &state);
+        // Only what changed: there may be many, and many changes.
+        let from = state.filter.get(prefix);
+        self.log.registry(|registry| {
+            let Some(record) = registry.names.get_mut(&name.name) else { return };
+            match from {
+                Some(from) => record.filters.push((prefix.to_vec(), from)),
+                None => record.filters.retain(|filter| filter.0 != prefix),
+            }
+        });
     }
 
     /// Prefixes of subscribers without a name.
@@ -391,12 +406,26 @@ impl Spool {
         self.log.change_interest(|interest| if add { interest.add(prefix) } else { interest.remove(prefix) });
     }
 
-    /// A worker of a PUSH joins.
-    pub(crate) fn join_outbox(&self, key: PeerKey, window: Window, start: &Start) -> Option<Granted> {
-        let name = self.names().get(OUTBOX).cloned()?;
+    /// A worker of a PUSH joins; `label` is the name that it gives itself.
+    pub(crate) fn join_outbox(
+        &self,
+        key: PeerKey,
+        window: Window,
+        start: &Start,
+        label: Option<&str>,
+    ) -> Result<Granted, Refusal> {
+        let Some(name) = self.names().get(OUTBOX).cloned() else {
+            return refuse(Refusal::SPOOL_FAILED, 1000, "the spool is closing");
+        };
         let (holder, wakers) = {
             let mut state = name.lock();
-            let holder = state.queue.join(window);
+            let holder = match label.filter(|_| self.options.pin) {
+                Some(label) => state.queue.join_as(label, window),
+                None => Some(state.queue.join(window)),
+            };
+            let Some(holder) = holder else {
+                return refuse(Refusal::IN_USE, 200, "a worker of this name is connected, and records are pinned");
+            };
             state.holders.push((key, holder));
             (holder, state.wake_others())
         };
@@ -404,7 +433,7 @@ impl Spool {
         let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
         let mut answer = self.answer(name.lock().queue.cursor(), changed);
         self.add_loss(&mut answer, OUTBOX);
-        Some(Granted { name, holder, answer, save: Save::Nothing })
+        Ok(Granted { name, holder, answer, save: Save::Nothing })
     }
 
     /// What the name lost and was not told of yet.
@@ -437,6 +466,7 @@ impl Spool {
         }
         let mut names = self.names();
         let Some(known) = names.get(claim.name).cloned() else {
+            self.check_done(claim)?;
             let owner = claim.user.map(str::to_owned);
             let name = self.insert(&mut names, claim.name, claim.topics, claim.start.oldest, |record| {
                 record.owner = owner;
@@ -446,16 +476,16 @@ impl Spool {
                     seconds => record.expiry_s = seconds,
                 }
             })?;
-            drop(names);
-            let mut granted = self.let_in(claim, name, false)?;
+            let mut granted = self.let_in(claim, name, false);
             (granted.answer.new, granted.save) = (true, Save::Both);
             return Ok(granted);
         };
-        drop(names);
+        // The lock stays: of two that ask at once one finds the other. A refusal changes nothing.
         self.check_owner(claim, &known)?;
+        self.check_done(claim)?;
         self.make_way(claim, &known)?;
         let changed = !claim.topics.is_empty() && self.refilter(&known, claim.topics);
-        let mut granted = self.let_in(claim, known, true)?;
+        let mut granted = self.let_in(claim, known, true);
         granted.save = if changed { Save::Once } else { Save::Nothing };
         Ok(granted)
     }
@@ -493,21 +523,26 @@ impl Spool {
         Ok(())
     }
 
-    fn let_in(&self, claim: &Claim<'_>, name: Arc<Name>, known: bool) -> Result<Granted, Refusal> {
+    /// A holder cannot be ahead, unless this directory is an old copy.
+    fn check_done(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
+        let (start, newest) = (claim.start, self.log.newest());
+        if start.spool != self.log.id() || start.done <= newest {
+            return Ok(());
+        }
+        refuse(
+            Refusal::CURSOR_AHEAD,
+            30_000,
+            format!(
+                "the holder has seen record {}, the newest here is {newest}: the spool's directory is an old copy; make \
+                 it a spool of its own with `ginnel spool new-id`",
+                start.done
+            ),
+        )
+    }
+
+    fn let_in(&self, claim: &Claim<'_>, name: Arc<Name>, known: bool) -> Granted {
         let start = claim.start;
         let same = start.spool == self.log.id();
-        if same && start.done > self.log.newest() {
-            return refuse(
-                Refusal::CURSOR_AHEAD,
-                30_000,
-                format!(
-                    "the holder has seen record {}, the newest here is {}: the spool's directory is an old copy; make \
-                     it a spool of its own with `ginnel spool new-id`",
-                    start.done,
-                    self.log.newest()
-                ),
-            );
-        }
         let mut state = name.lock();
         if same && start.done > state.queue.cursor() {
             state.queue.start_at(start.done);
@@ -524,7 +559,7 @@ impl Spool {
         }
         self.heard(&name);
         self.log.set_connected(&name.name, true);
-        Ok(Granted { name, holder, answer, save: Save::Nothing })
+        Granted { name, holder, answer, save: Save::Nothing }
     }
 
     /// The registry hears how far a name is: at every step of its cursor, and of what is done above it now and then.
@@ -594,7 +629,9 @@ impl Spool {
             let now = Instant::now();
             state.closed_total = state.closed_window(now);
             (state.closed_since, state.stall_told) = (None, false);
-            state.wake_others()
+            let mut wakers = state.wake_others();
+            wakers.append(&mut state.draining);
+            wakers
         };
         wakers.into_iter().for_each(Waker::wake);
         self.log.set_connected(&name.name, !name.lock().holders.is_empty());
@@ -618,19 +655,16 @@ impl Spool {
             state.counts.expired += 1;
             return state.queue.skip(record.sequence);
         }
-        if state.queue.exhausted(record.sequence) {
-            let tries = state.queue.tries(record.sequence);
-            if self.log.bury(record, &name.name, tries).is_ok() {
-                self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
-                return state.queue.skip(record.sequence);
-            }
+        // Where it cannot be buried it is delivered once more: that loses nothing.
+        if state.queue.exhausted(record.sequence) && self.log.bury(record).is_ok() {
+            self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
+            return state.queue.skip(record.sequence);
         }
         let tries = state.queue.send(holder, record.sequence, record.body.len());
         if tries == 0 {
             return; // Done meanwhile.
         }
         state.counts.sent += 1;
-        state.counts.redelivered += u64::from(tries > 1);
         push(tries);
     }
 
@@ -641,7 +675,7 @@ impl Spool {
     /// Tells of a holder that has taken nothing for too long. When to look again.
     pub(crate) fn check_stall(&self, name: &Name, state: &mut NameState, now: Instant) -> Option<Instant> {
         let since = state.closed_since.filter(|_| !state.stall_told && !self.options.stall_after.is_zero())?;
-        let due = since + self.options.stall_after;
+        let due = since.checked_add(self.options.stall_after)?;
         if now < due {
             return Some(due);
         }
@@ -656,7 +690,7 @@ impl Spool {
         let records = to.saturating_sub(from).saturating_add(1);
         self.log.registry(|registry| {
             if let Some(record) = registry.names.get_mut(&name.name) {
-                record.lost_records += records;
+                record.lost_records = record.lost_records.saturating_add(records);
                 record.lost = Some(record.lost.map_or((from, to), |(first, last)| (first.min(from), last.max(to))));
             }
         });
@@ -699,6 +733,14 @@ impl Spool {
     pub(crate) async fn drained(&self) {
         let target = self.log.newest();
         let _ = poll_fn(|cx| self.log.poll_flushed(target, cx)).await;
+        // Numbers that nobody wanted became visible without a wake.
+        let mut keys: Vec<PeerKey> = self.guests().plain.keys().copied().collect();
+        for name in self.all_names() {
+            keys.extend(name.lock().holders.iter().map(|&(key, _)| key));
+        }
+        if let Some(outbound) = self.outbound.get().and_then(Weak::upgrade) {
+            keys.into_iter().for_each(|key| outbound.nudge(key));
+        }
         poll_fn(|cx| self.poll_drained(cx)).await;
     }
 
@@ -718,7 +760,9 @@ impl Spool {
         for name in self.all_names() {
             let mut state = name.lock();
             if !state.holders.is_empty() && (state.queue.position() < visible || state.queue.total_in_flight() > 0) {
-                state.wait(cx);
+                if !state.draining.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.draining.push(cx.waker().clone());
+                }
                 busy = true;
             }
         }

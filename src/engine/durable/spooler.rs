@@ -21,6 +21,7 @@ use crate::durable::filter::Filter;
 use crate::durable::queue::{HolderKey, Next, Rejected, Window};
 use crate::engine::shared::Shared;
 use crate::event::{DropReason, Event, Reason};
+use crate::options::spool::is_durable_name;
 use crate::queue::PeerKey;
 use crate::store::log::Watch;
 use crate::store::reader::Taken;
@@ -199,7 +200,7 @@ impl Spooler {
         self.role = Role::Nothing;
         if self.spool.options.plain_pull {
             let window = Window { messages: 1000, bytes: 4 << 20 };
-            if let Some(granted) = self.spool.join_outbox(self.key, window, &Start::default()) {
+            if let Ok(granted) = self.spool.join_outbox(self.key, window, &Start::default(), None) {
                 let Granted { name, holder, .. } = granted;
                 self.role = Role::Kernel { name, holder, written: Vec::new() };
             }
@@ -278,12 +279,8 @@ impl Spooler {
     fn start(&mut self, shared: &Shared, start: &Start) {
         let granted = if self.spool.is_outbox() {
             let window = Window { messages: start.window.max(1), bytes: start.window_bytes };
-            let granted = self.spool.join_outbox(self.key, window, start);
-            granted.ok_or_else(|| Refusal {
-                code: Refusal::SPOOL_FAILED,
-                retry_ms: 1000,
-                text: "the spool is closing".to_owned(),
-            })
+            let label = Some(self.announced.as_str()).filter(|label| is_durable_name(label));
+            self.spool.join_outbox(self.key, window, start, label)
         } else {
             let topics: Vec<Vec<u8>> = self.topics.iter().map(|(prefix, _)| prefix.to_vec()).collect();
             self.spool.claim(&Claim {
@@ -420,7 +417,11 @@ impl Spooler {
             let filled = self.fill_from(shared, &name, &mut state, holder, cx)?;
             // Another worker may have its turn now.
             let others = filled && state.holders.len() > 1;
-            (filled, if others { state.wake_others() } else { Vec::new() })
+            let mut wakers = state.wake_draining();
+            if others {
+                wakers.append(&mut state.waiting);
+            }
+            (filled, wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
         if !filled {
@@ -734,10 +735,9 @@ impl Spooler {
     fn set_timer(&mut self, cx: &mut Context<'_>) {
         let due = match &self.role {
             Role::Waiting => Some(self.since + PATIENCE),
-            Role::Named { name, holder } => {
+            Role::Named { name, .. } | Role::Kernel { name, .. } => {
                 let mut state = name.lock();
                 let stall = self.spool.check_stall(name, &mut state, Instant::now());
-                let _ = holder;
                 state.queue.next_retry().into_iter().chain(stall).min()
             }
             _ => None,
