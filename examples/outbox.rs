@@ -32,17 +32,12 @@ async fn play(part: Part) -> Outcome {
     }
 }
 
-/// A file of lines, each on disk before the next step.
+/// A file of lines, each on disk before the next step. A line is one write: a kill leaves it whole or not there.
 struct Ledger(File);
 
 impl Ledger {
     fn open(path: &Path) -> Outcome<Ledger> {
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        // A kill may have cut a line short; the next one starts afresh.
-        if std::fs::read(path)?.last().is_some_and(|last| *last != b'\n') {
-            writeln!(file)?;
-        }
-        Ok(Ledger(file))
+        Ok(Ledger(OpenOptions::new().create(true).append(true).open(path)?))
     }
 
     fn write(&mut self, line: &str) -> Outcome {

@@ -539,7 +539,7 @@ impl std::str::FromStr for SpoolId {
 pub struct Token {
     /// The spool.
     pub spool: SpoolId,
-    /// The record: this one and all before it are done.
+    /// The record. For a SUB it stands for this one and all before it, for a PULL for this one alone.
     pub sequence: u64,
 }
 

@@ -140,3 +140,48 @@ async fn d01_what_was_accepted_is_there_after_a_restart() {
     let mut sub = subscriber("billing").connect(&endpoint).expect("connect");
     assert_eq!(take(&mut sub, 1001).await, numbers(0..1001));
 }
+
+#[tokio::test]
+async fn d03_pinned_records_wait_for_their_worker() {
+    let dir = Dir::new();
+    let push = pusher(&dir.spool()).pin(true).bind(place("tcp")).await.expect("bind");
+    let worker = |name: &str| {
+        let pull = Pull::builder().durable(name).recv_hwm(1).ack(Ack::Manual).reconnect(QUICK, QUICK);
+        pull.connect(push.local_endpoint()).expect("connect")
+    };
+    let mut one = worker("one");
+    push.send("first").await.expect("accepted");
+    let first = soon(one.recv_delivery()).await.expect("open");
+    assert_eq!((text(first.message()), first.tries()), ("first".to_owned(), 1));
+    let mut two = worker("two");
+    soon(push.wait_for_peers(2)).await.expect("open");
+    drop(first);
+    drop(one);
+    until(|| push.spool().expect("a spool").names()[0].connections == 1).await;
+    push.send("second").await.expect("accepted");
+    let second = soon(two.recv_delivery()).await.expect("open");
+    assert_eq!(text(second.message()), "second", "the first is not for this one");
+    second.ack();
+    let mut one = worker("one");
+    let first = soon(one.recv_delivery()).await.expect("open");
+    assert_eq!((text(first.message()), first.tries()), ("first".to_owned(), 2));
+    first.ack();
+    until(|| push.spool().expect("a spool").names()[0].lag_records == 0).await;
+}
+
+#[tokio::test]
+async fn a_message_comes_at_its_time_and_not_if_it_was_withdrawn() {
+    let dir = Dir::new();
+    let push = pusher(&dir.spool()).bind(place("tcp")).await.expect("bind");
+    let now = std::time::SystemTime::now();
+    let late = push.send_at("late", now + 100 * DEADLINE).await.expect("accepted");
+    push.send_at("soon", now + QUICK).await.expect("accepted");
+    push.send_at("past", now - DEADLINE).await.expect("accepted");
+    let mut pull = Pull::builder().durable("one").connect(push.local_endpoint()).expect("connect");
+    let mut got = take(&mut pull, 2).await;
+    got.sort();
+    assert_eq!(got, ["past", "soon"]);
+    assert!(late.is_delayed() && push.spool().expect("a spool").cancel(late));
+    assert!(!push.spool().expect("a spool").cancel(late), "only once");
+    assert!(pull.try_recv().is_err());
+}

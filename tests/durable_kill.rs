@@ -369,7 +369,7 @@ impl Progress {
     }
 
     fn tell(&self, round: u32, of: u32, more: impl FnOnce() -> String) {
-        if (round + 1) % 50 == 0 || round + 1 == of {
+        if (round + 1).is_multiple_of(50) || round + 1 == of {
             println!("{}: {} of {of} rounds, {:.0?}: {}", self.what, round + 1, self.began.elapsed(), more());
         }
     }

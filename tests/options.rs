@@ -61,6 +61,7 @@ const GOOD: &[(&str, &str)] = &[
     ("min_free_disk", "1Mi"),
     ("name_expiry", "1h"),
     ("on_full", "drop-oldest"),
+    ("pin", "true"),
     ("plain_pull", "true"),
     ("probe", "off"),
     ("queue_before_connect", "0"),
@@ -115,6 +116,7 @@ const SPOOL: &[&str] = &[
     "stall_after",
     "max_delayed",
     "plain_pull",
+    "pin",
 ];
 const HOLDER: &[&str] = &["ack", "from_oldest", "take_over", "require_durable", "holder_expiry"];
 const OPENED: &[&str] = &["spool", "cursor_file"];
@@ -138,7 +140,6 @@ fn finished<S: Buildable>(builder: Builder<S>, name: &str) -> Result<(), OptionE
 }
 
 /// The result of setting one option on every type that may have it.
-
 fn on_each_type(name: &str, value: &str) -> BTreeMap<&'static str, Result<(), OptionError>> {
     let mut results = BTreeMap::new();
     macro_rules! each {

@@ -5,19 +5,19 @@ use std::process::{Command, Stdio};
 
 use ginnel::Sync;
 
-use crate::append::message;
+use crate::append::{enqueue, message};
 use crate::read::publisher;
 
 /// What to leave behind.
 #[derive(Clone, Copy)]
-pub struct Fill {
-    pub size: usize,
-    pub count: u64,
-    pub segment: u64,
+pub(crate) struct Fill {
+    pub(crate) size: usize,
+    pub(crate) count: u64,
+    pub(crate) segment: u64,
     /// For whom it is kept.
-    pub name: Option<&'static str>,
+    pub(crate) name: Option<&'static str>,
     /// Whether the spool is closed, or the process ends without a word.
-    pub clean: bool,
+    pub(crate) clean: bool,
 }
 
 fn run(arguments: &[String]) -> String {
@@ -28,7 +28,7 @@ fn run(arguments: &[String]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-pub fn fill(dir: &Path, fill: Fill) {
+pub(crate) fn fill(dir: &Path, fill: Fill) {
     let words = [fill.size as u64, fill.count, fill.segment, u64::from(fill.clean)].map(|word| word.to_string());
     let mut arguments = vec!["fill".to_owned(), dir.display().to_string()];
     arguments.extend(words);
@@ -37,12 +37,12 @@ pub fn fill(dir: &Path, fill: Fill) {
 }
 
 /// KiB that opening this spool and sending a little costs.
-pub fn resident(dir: &Path) -> f64 {
+pub(crate) fn resident(dir: &Path) -> f64 {
     run(&["resident".to_owned(), dir.display().to_string()]).trim().parse().expect("a number")
 }
 
 /// The child's side.
-pub fn play(arguments: &[String]) {
+pub(crate) fn play(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match arguments {
         [role, dir, size, count, segment, clean, name @ ..] if role == "fill" => {
@@ -54,14 +54,7 @@ pub fn play(arguments: &[String]) {
                     builder = builder.declare(name.clone(), [""]);
                 }
                 let publisher = builder.build().expect("open a spool");
-                let message = message(usize::try_from(size).expect("a size"));
-                let mut last = None;
-                for _ in 0..count {
-                    last = Some(publisher.enqueue(message.clone()).await.expect("room"));
-                }
-                if let Some(last) = last {
-                    last.await.expect("accepted");
-                }
+                enqueue(&publisher, &message(usize::try_from(size).expect("a size")), count).await;
                 if number(clean) == 0 {
                     // No destructor runs.
                     std::process::exit(0);

@@ -72,39 +72,39 @@ const ROWS: &[(&str, Row)] = &[
 ];
 
 /// What all rows share.
-pub struct Bench {
+pub(crate) struct Bench {
     /// Ours, removed in the end.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// How far behind the dead name is.
-    pub gib: u64,
-    pub round: Cell<usize>,
+    pub(crate) gib: u64,
+    pub(crate) round: Cell<usize>,
 }
 
 impl Bench {
     /// A directory that does not exist yet.
-    pub fn fresh(&self, name: &str) -> PathBuf {
+    pub(crate) fn fresh(&self, name: &str) -> PathBuf {
         let dir = self.dir.join(name);
         let _ = std::fs::remove_dir_all(&dir);
         dir
     }
 
     /// Where both ends meet that are in this process: inproc has no durable sockets.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         let path = std::env::temp_dir().join(format!("ginnel-spool-bench-{}", std::process::id()));
         format!("ipc://{}", path.display())
     }
 
-    pub fn remove(&self, dir: &Path) {
+    pub(crate) fn remove(&self, dir: &Path) {
         let _ = std::fs::remove_dir_all(dir);
     }
 
     /// The runtime of rows with one task or many that only send.
-    pub fn current(&self) -> Runtime {
+    pub(crate) fn current(&self) -> Runtime {
         Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
     /// That of rows with both ends in this process.
-    pub fn several(&self) -> Runtime {
+    pub(crate) fn several(&self) -> Runtime {
         Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
     }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use ginnel::{Pub, Sync};
+use ginnel::Sync;
 
-use crate::append::message;
+use crate::append::{enqueue, message};
 use crate::read::{publisher, take};
 use crate::table::Sample;
 use crate::{Bench, child, raw};
@@ -53,7 +53,8 @@ fn live(bench: &Bench, dir: &Path, round: usize) -> f64 {
         let taking = tokio::spawn(async move { take(endpoint, &name, LIVE).await });
         publisher.wait_for_subscribers(1).await.expect("open");
         let start = Instant::now();
-        let sending = tokio::spawn(send(publisher.clone()));
+        let sender = publisher.clone();
+        let sending = tokio::spawn(async move { enqueue(&sender, &message(SIZE), LIVE).await });
         let mut sub = taking.await.expect("no panic");
         let rate = LIVE as f64 / start.elapsed().as_secs_f64();
         sending.await.expect("no panic");
@@ -64,16 +65,7 @@ fn live(bench: &Bench, dir: &Path, round: usize) -> f64 {
     })
 }
 
-async fn send(publisher: Pub) {
-    let message = message(SIZE);
-    let mut last = None;
-    for _ in 0..LIVE {
-        last = Some(publisher.enqueue(message.clone()).await.expect("room"));
-    }
-    last.expect("one at least").await.expect("accepted");
-}
-
-pub fn b12(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b12(bench: &Bench) -> Vec<Sample> {
     let homes = homes(bench);
     let empty = child::resident(&homes.empty);
     let round = bench.round.get();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Bytes of one write where nothing else is said, and of one read.
-pub const PIECE: usize = 1 << 20;
+pub(crate) const PIECE: usize = 1 << 20;
 
 fn create(dir: &Path) -> File {
     let path = dir.join("raw");
@@ -18,7 +18,7 @@ fn create(dir: &Path) -> File {
 }
 
 /// Writes `total` bytes to a new file in pieces; no sync.
-pub fn write(dir: &Path, total: u64) -> f64 {
+pub(crate) fn write(dir: &Path, total: u64) -> f64 {
     let file = create(dir);
     let piece = vec![b'x'; PIECE];
     let start = Instant::now();
@@ -31,29 +31,45 @@ pub fn write(dir: &Path, total: u64) -> f64 {
     total as f64 / start.elapsed().as_secs_f64()
 }
 
-/// `count` writes of `len` bytes, each synced: to a file that grows, or over blocks that were written before.
-/// Returns the time of each, sorted.
-pub fn write_sync(dir: &Path, len: usize, count: usize, written: bool) -> Vec<f64> {
-    let file = create(dir);
-    let piece = vec![b'x'; len];
-    if written {
-        let zeros = vec![0; len];
-        (0..count).for_each(|n| file.write_all_at(&zeros, (n * len) as u64).expect("write"));
-        file.sync_all().expect("sync");
+/// Writes of one length, each synced: to a file that grows, or over blocks that were written before.
+pub(crate) struct Synced {
+    file: File,
+    piece: Vec<u8>,
+    at: u64,
+    /// How long each took.
+    pub(crate) times: Vec<f64>,
+}
+
+impl Synced {
+    /// `written`: how many there will be at most, if their blocks are to be written before.
+    pub(crate) fn new(dir: &Path, len: usize, written: Option<usize>) -> Synced {
+        let file = create(dir);
+        if let Some(count) = written {
+            let zeros = vec![0; len];
+            (0..count).for_each(|n| file.write_all_at(&zeros, (n * len) as u64).expect("write"));
+            file.sync_all().expect("sync");
+        }
+        Synced { file, piece: vec![b'x'; len], at: 0, times: Vec::new() }
     }
-    let one = |n: usize| {
-        let start = Instant::now();
-        file.write_all_at(&piece, (n * len) as u64).expect("write");
-        file.sync_data().expect("sync");
-        start.elapsed().as_secs_f64() * 1e6
-    };
-    let mut times: Vec<f64> = (0..count).map(one).collect();
-    times.sort_by(f64::total_cmp);
-    times
+
+    pub(crate) fn run(&mut self, count: usize) {
+        for _ in 0..count {
+            let start = Instant::now();
+            self.file.write_all_at(&self.piece, self.at).expect("write");
+            self.file.sync_data().expect("sync");
+            self.times.push(start.elapsed().as_secs_f64() * 1e6);
+            self.at += self.piece.len() as u64;
+        }
+    }
+
+    /// Writes a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.times.len() as f64 / self.times.iter().sum::<f64>() * 1e6
+    }
 }
 
 /// Reads every file below `dir` in pieces of 256 KiB; bytes a second.
-pub fn read(dir: &Path) -> f64 {
+pub(crate) fn read(dir: &Path) -> f64 {
     let mut piece = vec![0; 256 << 10];
     let (mut total, start) = (0, Instant::now());
     for entry in std::fs::read_dir(dir).expect("list a directory") {
@@ -76,7 +92,7 @@ pub fn read(dir: &Path) -> f64 {
 }
 
 /// Everything below `dir` on the disk, so that the next measurement does not pay for this one.
-pub fn settle(dir: &Path) {
+pub(crate) fn settle(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.path().is_file()
             && let Ok(file) = File::open(entry.path())
@@ -84,4 +100,12 @@ pub fn settle(dir: &Path) {
             let _ = file.sync_all();
         }
     }
+}
+
+/// Processor time of this process so far, all threads, in microseconds (to a hundredth of a second).
+pub(crate) fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace();
+    // Behind the name: state is the first, user time the twelfth, then system time; in hundredths of a second.
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() * 1e4
 }

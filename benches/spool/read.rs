@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use ginnel::{Builder, Pub, Pull, Sub, Sync};
 
-use crate::append::{builder, message, record_size};
+use crate::append::{builder, enqueue, message, record_size};
 use crate::table::Sample;
 use crate::{Bench, child, raw};
 
 /// A recorder: keeps for its names, and has room.
-pub fn publisher(dir: &Path, sync: Sync) -> Builder<Pub> {
+pub(crate) fn publisher(dir: &Path, sync: Sync) -> Builder<Pub> {
     Pub::builder().spool(dir).sync(sync).spool_max_bytes(64 << 30).min_free_disk(1 << 30).max_names(2000)
 }
 
 /// Receives so many with this name; seconds from its connection to the last.
-pub async fn take(endpoint: ginnel::Endpoint, name: &str, count: u64) -> Sub {
+pub(crate) async fn take(endpoint: ginnel::Endpoint, name: &str, count: u64) -> Sub {
     let mut sub = Sub::builder().durable(name).connect(endpoint).expect("connect");
     sub.subscribe("").expect("subscribe");
     for _ in 0..count {
@@ -31,75 +31,62 @@ fn catch_up(bench: &Bench, line: &'static str, size: usize, count: u64) -> Vec<S
     let dir = bench.fresh("catch-up");
     child::fill(&dir, child::Fill { size, count, segment: 64 << 20, name: Some("late"), clean: true });
     let raw = raw::read(&dir) / record_size(size) as f64;
-    let seconds = bench.several().block_on(async {
+    let (seconds, cpu) = bench.several().block_on(async {
         let publisher = publisher(&dir, Sync::Never).build().expect("open a spool");
         let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), raw::cpu());
         let sub = take(endpoint, "late", count).await;
-        let seconds = start.elapsed().as_secs_f64();
+        let (seconds, cpu) = (start.elapsed().as_secs_f64(), raw::cpu() - cpu);
         sub.close().await;
         publisher.close().await;
-        seconds
+        (seconds, cpu)
     });
     bench.remove(&dir);
-    vec![Sample::new(line, count as f64 / seconds, raw)]
+    vec![Sample::new(line, count as f64 / seconds, raw).with_cpu(cpu / count as f64)]
 }
 
-pub fn b7(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b7(bench: &Bench) -> Vec<Sample> {
     let mut samples = catch_up(bench, "B7 1 KiB", 1024, 400_000);
     samples.extend(catch_up(bench, "B7 100 B", 100, 1_500_000));
     samples
 }
 
 /// A buffer on the path: what goes in comes out at the other end, through the disk. And the way in alone.
-pub fn b10(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b10(bench: &Bench) -> Vec<Sample> {
     let (size, count) = (1024, 500_000);
-    let megabytes = size as f64 * count as f64 / 1e6;
+    let rate = |seconds: f64| size as f64 * count as f64 / 1e6 / seconds;
     let raw = raw::write(&bench.dir, size as u64 * count) / 1e6;
     let every = Sync::Every(Duration::from_millis(100));
     let dir = bench.fresh("path");
-    let seconds = bench.several().block_on(async {
+    let (through, cpu) = bench.several().block_on(async {
         let push = builder(&dir, every).build().expect("open a spool");
         let endpoint = push.bind_to(bench.place()).await.expect("bind");
         let mut pull = Pull::builder().durable("worker").connect(endpoint).expect("connect");
         push.wait_for_peers(1).await.expect("open");
         let sender = push.clone();
-        let start = Instant::now();
-        let sending = tokio::spawn(async move {
-            let message = message(size);
-            let mut last = None;
-            for _ in 0..count {
-                last = Some(sender.enqueue(message.clone()).await.expect("room"));
-            }
-            last.expect("one at least").await.expect("accepted");
-            start.elapsed().as_secs_f64()
-        });
+        let (start, cpu) = (Instant::now(), raw::cpu());
+        let sending = tokio::spawn(async move { enqueue(&sender, &message(size), count).await });
         for _ in 0..count {
             pull.recv().await.expect("a message");
         }
-        let through = start.elapsed().as_secs_f64();
+        let measured = (start.elapsed().as_secs_f64(), raw::cpu() - cpu);
         sending.await.expect("no panic");
         pull.close().await;
         push.shutdown_now();
-        through
+        measured
     });
     bench.remove(&dir);
     let dir = bench.fresh("path");
     let alone = bench.current().block_on(async {
         let push = builder(&dir, every).build().expect("open a spool");
-        let message = message(size);
         let start = Instant::now();
-        let mut last = None;
-        for _ in 0..count {
-            last = Some(push.enqueue(message.clone()).await.expect("room"));
-        }
-        last.expect("one at least").await.expect("accepted");
+        enqueue(&push, &message(size), count).await;
         let seconds = start.elapsed().as_secs_f64();
         push.shutdown_now();
         seconds
     });
     bench.remove(&dir);
-    vec![Sample::new("B10", megabytes / seconds, raw), Sample::new("B10 in", megabytes / alone, raw)]
+    vec![Sample::new("B10", rate(through), raw).with_cpu(cpu / count as f64), Sample::new("B10 in", rate(alone), raw)]
 }
 
 /// Milliseconds to open what a process left behind.
@@ -120,7 +107,7 @@ fn open(bench: &Bench, line: &'static str, fill: child::Fill) -> Vec<Sample> {
     vec![Sample::new(line, milliseconds, raw)]
 }
 
-pub fn b11(bench: &Bench) -> Vec<Sample> {
+pub(crate) fn b11(bench: &Bench) -> Vec<Sample> {
     let fill = |size: usize, bytes: u64, segment, clean| child::Fill {
         size,
         count: bytes / record_size(size),

@@ -57,6 +57,7 @@ impl Memory {
     }
 
     /// How many are in the inbox or with the application.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.held.len()
     }
@@ -194,6 +195,7 @@ impl Session {
     }
 
     /// Whether DOK was there.
+    #[cfg(test)]
     pub(crate) fn is_started(&self) -> bool {
         self.started
     }

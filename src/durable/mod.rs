@@ -4,7 +4,6 @@
 //! be sent again. `holder` is the other side: what was announced, what is done, what is to be acknowledged.
 //! `ranges` is the set of numbers both are made of, `filter` a name's prefixes. No IO, no clock, no lock: you give me
 //! records, commands and the time. Next: `engine`, which joins them to connections and to `store`.
-#![allow(dead_code)] // while it is being built
 
 pub(crate) mod filter;
 pub(crate) mod holder;

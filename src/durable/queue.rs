@@ -77,6 +77,8 @@ pub(crate) struct Queue {
     due: BTreeSet<u64>,
     /// To be sent again later.
     delayed: BTreeSet<(Instant, u64)>,
+    /// What waits for a worker of this name to return.
+    pinned: BTreeMap<String, BTreeSet<u64>>,
     /// How often a record came back, for those that did.
     tries: BTreeMap<u64, u32>,
     max_tries: u32,
@@ -91,6 +93,10 @@ struct Holder {
     /// Ascending: mostly a push at the end and a pop at the front.
     flight: VecDeque<Flight>,
     bytes: u64,
+    /// Of an outbox whose records are pinned: who it is.
+    name: Option<String>,
+    /// What was in flight with it before: it goes to nobody else.
+    own: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -162,6 +168,7 @@ impl Queue {
             last_served: HolderKey(0),
             due: BTreeSet::new(),
             delayed: BTreeSet::new(),
+            pinned: BTreeMap::new(),
             tries: BTreeMap::new(),
             max_tries,
             redelivered: 0,
@@ -181,8 +188,21 @@ impl Queue {
         let key = HolderKey(self.next_key);
         self.next_key += 1;
         let window = Window { messages: window.messages.clamp(1, MAX_WINDOW), bytes: window.bytes.max(1) };
-        self.holders.push(Holder { key, window, ready: true, flight: VecDeque::new(), bytes: 0 });
+        let (flight, own) = (VecDeque::new(), BTreeSet::new());
+        self.holders.push(Holder { key, window, ready: true, flight, bytes: 0, name: None, own });
         key
+    }
+
+    /// A worker of an outbox whose records stay with the one they were given to. None: one of this name is there.
+    pub(crate) fn join_as(&mut self, name: &str, window: Window) -> Option<HolderKey> {
+        if self.holders.iter().any(|holder| holder.name.as_deref() == Some(name)) {
+            return None;
+        }
+        let key = self.join(window);
+        let own = self.pinned.remove(name).unwrap_or_default();
+        let holder = self.holder_mut(key)?;
+        (holder.name, holder.own) = (Some(name.to_owned()), own);
+        Some(key)
     }
 
     /// Its unacknowledged records return: a topic reads on from its cursor, an outbox gives them to the next worker
@@ -195,6 +215,11 @@ impl Queue {
             self.count_return(flight.sequence);
         }
         match self.kind {
+            Kind::Outbox if holder.name.is_some() => {
+                let kept = self.pinned.entry(holder.name.unwrap_or_default()).or_default();
+                kept.extend(holder.own);
+                kept.extend(holder.flight.iter().map(|flight| flight.sequence));
+            }
             Kind::Outbox => self.due.extend(holder.flight.iter().map(|flight| flight.sequence)),
             Kind::Topic => {
                 self.due.clear();
@@ -228,6 +253,9 @@ impl Queue {
     pub(crate) fn next(&mut self, key: HolderKey, now: Instant) -> Next {
         self.promote(now);
         let Some(holder) = self.holder(key) else { return Next::Full };
+        if let Some(&sequence) = holder.own.first().filter(|_| !holder.is_full()) {
+            return Next::Again(sequence);
+        }
         if holder.is_full() || self.is_anothers_turn(holder) {
             return Next::Full;
         }
@@ -275,7 +303,9 @@ impl Queue {
     }
 
     /// The worker of an outbox that `next` would serve: whom to wake when the turn may have changed. Of several, the
-    /// one after the last that got something. (A record that is due only later is not looked at.)
+    /// one after the last that got something. (A record that is due only later is not looked at.) What `next` does, said in one
+    /// place, for the tests to compare.
+    #[cfg(test)]
     pub(crate) fn turn(&self) -> Option<HolderKey> {
         let open =
             |holder: &&Holder| holder.ready && !holder.is_full() && (!self.due.is_empty() || self.may_read_on(holder));
@@ -409,7 +439,7 @@ impl Queue {
 
     /// The record does not wait any more; whether it did.
     fn stop_waiting(&mut self, sequence: u64) -> bool {
-        if self.due.remove(&sequence) {
+        if self.due.remove(&sequence) || self.holders.iter_mut().any(|holder| holder.own.remove(&sequence)) {
             return true;
         }
         let found = self.delayed.iter().find(|(_, delayed)| *delayed == sequence).copied();
@@ -425,6 +455,8 @@ impl Queue {
         if !self.delayed.is_empty() {
             self.delayed.retain(|&(_, sequence)| outside(sequence));
         }
+        let own = self.holders.iter_mut().map(|holder| &mut holder.own);
+        own.chain(self.pinned.values_mut()).for_each(|kept| kept.retain(|&sequence| outside(sequence)));
         while let Some((&sequence, _)) = self.tries.range(from..=to).next() {
             self.tries.remove(&sequence);
         }
@@ -445,10 +477,12 @@ impl Queue {
         self.position.max(self.progress.cursor())
     }
 
+    #[cfg(test)]
     pub(crate) fn in_flight(&self, key: HolderKey) -> usize {
         self.holder(key).map_or(0, |holder| holder.flight.len())
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes_in_flight(&self, key: HolderKey) -> u64 {
         self.holder(key).map_or(0, |holder| holder.bytes)
     }
@@ -459,7 +493,9 @@ impl Queue {
 
     /// Records that wait to be sent again.
     pub(crate) fn waiting(&self) -> usize {
-        self.due.len() + self.delayed.len()
+        let own = self.holders.iter().map(|holder| holder.own.len());
+        let pinned = self.pinned.values().map(BTreeSet::len);
+        self.due.len() + self.delayed.len() + own.chain(pinned).sum::<usize>()
     }
 
     /// Whether the holder's window is closed.

@@ -14,6 +14,7 @@ impl Ranges {
     }
 
     /// Whether it was not there before.
+    #[cfg(test)]
     pub(crate) fn insert(&mut self, number: u64) -> bool {
         let new = !self.contains(number);
         self.insert_range(number, number);
@@ -64,10 +65,6 @@ impl Ranges {
 
     pub(crate) fn first(&self) -> Option<(u64, u64)> {
         self.ranges.front().copied()
-    }
-
-    pub(crate) fn last(&self) -> Option<(u64, u64)> {
-        self.ranges.back().copied()
     }
 
     /// Everything up to `number`, itself included, goes.

@@ -226,7 +226,8 @@ impl<'a> Connection<'a> {
 
     /// Runs until the connection ends; says why.
     pub(crate) async fn run(mut self) -> Reason {
-        poll_fn(|cx| self.poll(cx)).await
+        let reason = poll_fn(|cx| self.poll(cx)).await;
+        self.part.as_ref().and_then(Part::refusal).unwrap_or(reason)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {

@@ -58,6 +58,19 @@ impl Durability {
         if let Durability::Holder(holder) = self { Some(holder) } else { None }
     }
 
+    /// Leaves the disk in order: what is kept is written and synced, what is done is saved. Blocks. How many records some
+    /// name has yet to get.
+    pub(crate) fn close(&self) -> u64 {
+        match self {
+            Durability::None => 0,
+            Durability::Spool(spool) => spool.close(),
+            Durability::Holder(holder) => {
+                holder.close();
+                0
+            }
+        }
+    }
+
     /// What our READY says of it.
     pub(crate) fn properties(&self) -> Vec<(String, Vec<u8>)> {
         let version = (PROPERTY.to_owned(), VERSION.to_vec());
@@ -131,6 +144,11 @@ impl Part {
             return true;
         }
         false
+    }
+
+    /// Why the connection ends, if it was refused here.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        if let Part::Spooler(spooler) = self { spooler.refusal() } else { None }
     }
 
     pub(crate) fn heard(&self) {

@@ -88,6 +88,8 @@ pub(crate) struct SpoolOptions {
     pub(crate) max_delayed: usize,
     /// PUSH: peers without the extension get records too, done when the operating system took them.
     pub(crate) plain_pull: bool,
+    /// PUSH: what a worker had in hand waits for one of the same name.
+    pub(crate) pin: bool,
 }
 
 impl SpoolOptions {
@@ -115,6 +117,7 @@ impl SpoolOptions {
             stall_after: Duration::from_secs(30),
             max_delayed: 1_000_000,
             plain_pull: false,
+            pin: false,
         }
     }
 

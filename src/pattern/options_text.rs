@@ -59,6 +59,7 @@ const NAMES: &[&str] = &[
     "min_free_disk",
     "name_expiry",
     "on_full",
+    "pin",
     "plain_pull",
     "probe",
     "queue_before_connect",
@@ -151,7 +152,7 @@ pub(super) fn set<S: Buildable>(builder: Builder<S>, name: &str, value: &str) ->
 }
 
 /// Options of PUB and PUSH with a spool.
-const SPOOL: [&str; 21] = [
+const SPOOL: [&str; 22] = [
     "spool",
     "sync",
     "when_full",
@@ -173,6 +174,7 @@ const SPOOL: [&str; 21] = [
     "stall_after",
     "max_delayed",
     "plain_pull",
+    "pin",
 ];
 
 /// Options of SUB and PULL with a durable name.
@@ -188,8 +190,11 @@ fn only_for<S: Buildable>(name: &str, types: &[SocketType]) -> Result<(), Option
 }
 
 fn set_spool<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
-    let types: &[SocketType] =
-        if value.name == "plain_pull" { &[SocketType::Push] } else { &[SocketType::Pub, SocketType::Push] };
+    let types: &[SocketType] = if matches!(value.name, "plain_pull" | "pin") {
+        &[SocketType::Push]
+    } else {
+        &[SocketType::Pub, SocketType::Push]
+    };
     only_for::<S>(value.name, types)?;
     let spool = builder.spool_mut();
     match value.name {
@@ -219,6 +224,7 @@ fn set_spool<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<
         "max_tries" => spool.max_tries = value.number()?,
         "stall_after" => spool.stall_after = value.duration()?,
         "max_delayed" => spool.max_delayed = value.number()?,
+        "pin" => spool.pin = value.flag()?,
         _ => spool.plain_pull = value.flag()?,
     }
     Ok(builder)

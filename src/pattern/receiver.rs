@@ -125,11 +125,11 @@ impl Receiver {
         within(limit, poll_fn(|cx| self.poll_recv_from(cx))).await.unwrap_or(Err(RecvError::Timeout))
     }
 
-    /// The next message; waits for one.
+    /// The next message; waits for one. With a durable name and `Ack::OnNext` the one before is done by asking.
     ///
     /// # Errors
     /// [`RecvError`]: `Closed` when the socket is closed and everything was read; `Timeout` when the builder's
-    /// `recv_timeout` passes.
+    /// `recv_timeout` passes; `ManualAck` with `Ack::Manual`, where [`Receiver::recv_delivery`] is to be used.
     ///
     /// # Cancel safety
     /// Safe: a message is taken only when this returns it.
@@ -149,7 +149,7 @@ impl Receiver {
     /// As [`Receiver::recv`], for at most this long.
     ///
     /// # Errors
-    /// [`RecvError`]: `Timeout`, `Closed`.
+    /// [`RecvError`]: `Timeout`, `Closed`, `ManualAck`.
     ///
     /// # Cancel safety
     /// Safe: a message is taken only when this returns it.
@@ -163,7 +163,7 @@ impl Receiver {
     /// A message that is already there.
     ///
     /// # Errors
-    /// [`TryRecvError`]: `Empty`, `Closed`.
+    /// [`TryRecvError`]: `Empty`, `Closed`, `ManualAck`.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
         if self.ack.is_some() {
@@ -177,10 +177,11 @@ impl Receiver {
     }
 
     /// Fills `batch` with what is there, up to `max` messages, and lends it out as slices: no copy and no
-    /// reference count per message. Waits until there is at least one. Returns how many there are.
+    /// reference count per message. Waits until there is at least one. Returns how many there are. With a durable name
+    /// and `Ack::OnNext` all of a batch is done when the next message or batch is asked for.
     ///
     /// # Errors
-    /// [`RecvError`]: `Closed`, `Timeout`.
+    /// [`RecvError`]: `Closed`, `Timeout`, `ManualAck`.
     ///
     /// # Cancel safety
     /// Safe: messages are taken only when this returns.
@@ -204,6 +205,10 @@ impl Receiver {
     }
 
     /// Turns this receiver into one that many tasks can use: `recv(&self)`, one lock a message.
+    ///
+    /// Not for deliveries that must be processed before they count as done: with a durable name and `Ack::OnNext`, what
+    /// all tasks have in hand is done as soon as one of them asks for more. Let one task receive, with `Ack::Manual`,
+    /// and hand the [`Delivery`] values out.
     pub fn into_shared(self) -> SharedReceiver {
         SharedReceiver { socket: self.socket.clone(), receiver: Arc::new(tokio::sync::Mutex::new(self)) }
     }

@@ -120,13 +120,18 @@ impl Sender {
         self.socket.outbound()
     }
 
-    /// Sends a message; waits while no peer has room (where the type waits at all).
+    /// Sends a message; waits while no peer has room (where the type waits at all). With a spool it waits for room in
+    /// the spool, and then until the message is on disk as far as `sync` says; peers need not be there.
     ///
     /// # Errors
-    /// [`SendError`], with the message: `Closed`; `Timeout` when the builder's `send_timeout` passes.
+    /// [`SendError`], with the message: `Closed`; `Timeout` when the builder's `send_timeout` passes. With a spool also
+    /// `Full` (only with `WhenFull::Reject`), `TooLarge`, `SpoolFailed`, and, without the message, `DurabilityUnknown`.
+    /// The time limit is for room in the spool only.
     ///
     /// # Cancel safety
-    /// Safe: dropped before it is done, nothing was sent. To keep the message, use [`Sender::reserve`].
+    /// Safe: dropped before it is done, nothing was sent. To keep the message, use [`Sender::reserve`]. With a spool the
+    /// message may have its number already when this is dropped: then it is sent all the same. Who has to know keeps
+    /// the `Pending` of [`Sender::enqueue`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
         if let Route::Log(spool, _) = &self.route {
             // Boxed: the future of a socket without a spool must not grow by it.
@@ -146,10 +151,11 @@ impl Sender {
     /// As [`Sender::send`], for at most this long.
     ///
     /// # Errors
-    /// [`SendError`], with the message: `Timeout` when no peer had room in time, `Closed`.
+    /// [`SendError`], with the message: `Timeout` when no peer had room in time, `Closed`; with a spool as
+    /// [`Sender::send`].
     ///
     /// # Cancel safety
-    /// Safe: dropped before it is done, nothing was sent.
+    /// As [`Sender::send`].
     pub async fn send_timeout(
         &self,
         message: impl Into<Message>,
@@ -209,10 +215,12 @@ impl Sender {
         }
     }
 
-    /// Sends a message if that needs no waiting.
+    /// Sends a message if that needs no waiting. With a spool the receipt has its number at once; the record is accepted
+    /// when [`Sender::flush`] returns.
     ///
     /// # Errors
-    /// [`TrySendError`], with the message: `Full` where [`Sender::send`] would wait, `Closed`.
+    /// [`TrySendError`], with the message: `Full` where [`Sender::send`] would wait, `Closed`; with a spool also
+    /// `TooLarge` and `SpoolFailed`.
     #[inline]
     pub fn try_send(&self, message: impl Into<Message>) -> Result<Receipt, TrySendError<Message>> {
         if let Route::Log(spool, _) = &self.route {
@@ -251,7 +259,7 @@ impl Sender {
     /// Sets room aside for one message if that needs no waiting: see [`Sender::reserve`].
     ///
     /// # Errors
-    /// [`TrySendError`]: `Full`, `Closed`.
+    /// [`TrySendError`]: `Full`, `Closed`; `SpoolFailed` with a spool.
     pub fn try_reserve(&self) -> Result<Permit<'_>, TrySendError<()>> {
         if let Route::Log(spool, _) = &self.route {
             return spool.try_room().map(|()| Permit { sender: self, key: None });
@@ -266,10 +274,11 @@ impl Sender {
         }
     }
 
-    /// Sends all messages in order. Returns how many there were.
+    /// Sends all messages in order. Returns how many there were. With a spool it waits once, at the end, until all of
+    /// them are accepted.
     ///
     /// # Errors
-    /// [`SendAllError`]: how many went, and the rest.
+    /// [`SendAllError`]: how many went, and the rest. With `DurabilityUnknown` those that went may be in the spool or not.
     ///
     /// # Cancel safety
     /// Not safe to lose count: dropped, a first part of the messages was sent and the rest is gone with the
@@ -525,7 +534,7 @@ impl futures_sink::Sink<Message> for MessageSink {
             return Poll::Pending;
         }
         if let Route::Log(spool, _) = &sink.sender.route {
-            let flushed = std::task::ready!(spool.poll_flushed(cx, &mut sink.line));
+            let flushed = std::task::ready!(spool.poll_flushed(cx, &sink.line));
             return Poll::Ready(flushed.map_err(|sequence| SendError::DurabilityUnknown { sequence }));
         }
         sink.sender.outbound().write_ready();

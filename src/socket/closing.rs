@@ -67,7 +67,7 @@ impl Core {
             None => {
                 shared.life.send_replace(Life::Over);
                 shared.events.close();
-                let kept = shared.durability.spool().map_or(0, |spool| spool.close());
+                let kept = shared.durability.close();
                 let _ = done.send(Some(Report { kept, ..Report::default() }));
             }
         }
@@ -114,15 +114,10 @@ impl Core {
 
 /// What is kept is written, synced and left in order, away from the tasks. How many records some name has yet to get.
 async fn close_durable(durability: Durability) -> u64 {
-    let work = move || match &durability {
-        Durability::None => 0,
-        Durability::Spool(spool) => spool.close(),
-        Durability::Holder(holder) => {
-            holder.save();
-            0
-        }
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or(0)
+    if matches!(durability, Durability::None) {
+        return 0;
+    }
+    tokio::task::spawn_blocking(move || durability.close()).await.unwrap_or(0)
 }
 
 /// Waits for `work`, for `limit` at the most.

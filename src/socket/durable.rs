@@ -233,7 +233,7 @@ impl Spool {
             in_flight: state.queue.total_in_flight() as u64,
             sent: state.counts.sent,
             acked: state.counts.acked,
-            redelivered: state.counts.redelivered,
+            redelivered: state.queue.redelivered(),
             nacked: state.counts.nacked,
             expired: state.counts.expired,
             lost_records: lag.lost_records,
@@ -278,7 +278,7 @@ impl Spool {
     /// # Cancel safety
     /// Dropped, the name may have been dropped, too.
     pub async fn drop_name(&self, name: &str) -> Result<bool, SpoolError> {
-        let dropped = name != OUTBOX && self.inner.drop_name(name);
+        let dropped = name != OUTBOX && self.inner.drop_name(name, None);
         if dropped {
             self.save().await?;
         }
@@ -295,9 +295,14 @@ impl Spool {
     /// receipt is of another kind, or it is too late.
     pub fn cancel(&self, receipt: Receipt) -> bool {
         match receipt.sequence() {
-            Some(number) if receipt.is_delayed() => self.inner.log.cancel_delayed(number),
+            Some(number) if receipt.is_delayed() => self.cancel_number(number),
             _ => false,
         }
+    }
+
+    /// As [`Spool::cancel`], by the number of a delayed message alone: for a receipt of an earlier run.
+    pub fn cancel_number(&self, number: u64) -> bool {
+        self.inner.log.cancel_delayed(number)
     }
 }
 

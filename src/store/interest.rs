@@ -81,6 +81,7 @@ impl Interest {
     }
 
     /// Whether nothing matches at all.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.get(ROOT).is_none_or(|root| root.count == 0 && root.children.is_empty())
     }

@@ -1,13 +1,14 @@
 //! The log: numbers, the open batch, what is visible, and who waits for it. [`Log`] is the handle to all of it.
 //!
 //! `front` is the append side (one short lock), `waits` who waits for what, `books` the segments and the registry as
-//! they are known in memory, `open` the way from a directory to a running log, `stats` the numbers it shows. One
+//! they are known in memory, `naming` their changes, `nested` the logs within, `open` the way from a directory to a running log, `stats` the numbers it shows. One
 //! writer does all the writing (`writer`), any number of readers read by position (`reader`, `ring`). No lock is
 //! held during IO, but the writer's own and the registry's, which only savers take. Absent: peers, and which name
 //! gets what. Next: `writer`.
 
 pub(crate) mod books;
 pub(crate) mod front;
+pub(crate) mod naming;
 pub(crate) mod nested;
 pub(crate) mod open;
 pub(crate) mod shared;
@@ -23,11 +24,13 @@ use crate::error::OpenError;
 use crate::event::Event;
 use crate::message::{Message, SpoolId};
 use crate::options::spool::SpoolOptions;
+#[cfg(test)]
 use crate::store::clock::Clock;
 use crate::store::interest::Interest;
 use crate::store::names::Registry;
 use crate::store::reader::{Fetch, Taken};
 use crate::store::record::Extra;
+#[cfg(test)]
 use crate::store::storage::Storage;
 pub(crate) use front::Ticket;
 use shared::Handle;
@@ -93,6 +96,7 @@ impl Log {
     }
 
     /// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
+    #[cfg(test)]
     pub(crate) fn open_on(
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
@@ -206,11 +210,6 @@ impl Log {
         self.0.shared.oldest_in_memory()
     }
 
-    /// Bytes of the log behind this position, about.
-    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
-        self.0.shared.lag_bytes(after)
-    }
-
     /// Now, by the spool's clock: microseconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         self.0.shared.now()
@@ -285,7 +284,7 @@ impl Log {
 
     /// Copies a record to the dead letters. The name's cursor is not saved before the copy is safe.
     /// Blocks the first time in a spool's life, to make the place for them.
-    pub(crate) fn bury(&self, record: &Taken, _name: &str, _tries: u32) -> Result<(), Refused> {
+    pub(crate) fn bury(&self, record: &Taken) -> Result<(), Refused> {
         self.0.bury(record)
     }
 

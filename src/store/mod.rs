@@ -7,7 +7,6 @@
 //! disk: a sync that returned is kept through a power cut; a sync that failed may have lost anything since the last
 //! good one and is never tried again; sectors of 512 bytes that were not synced may each be kept or lost.
 //! Absent: peers, tokio, memory maps, index files. Next: `durable`, which decides who gets a record.
-#![allow(dead_code)] // while it is being built
 
 pub(crate) mod clock;
 pub(crate) mod cursor;
@@ -16,6 +15,7 @@ pub(crate) mod inspect;
 pub(crate) mod interest;
 pub(crate) mod log;
 pub(crate) mod names;
+pub(crate) mod prefixes;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod ring;

@@ -202,6 +202,7 @@ impl Slots {
     }
 
     /// Whether a save needs no space that the slots do not have. Done ranges do not count: they may be left out.
+    #[cfg(test)]
     pub(crate) fn fits(&self, registry: &Registry) -> bool {
         slot::encode(registry, false).len() as u64 <= self.twin.room()
     }

@@ -380,7 +380,7 @@ pub(crate) struct Gap {
 
 impl<'a> Record<'a> {
     /// Frame 0 of a message; empty for other kinds.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn topic(&self) -> &'a [u8] {
         let start = match frame::peek_header(self.body) {
             Some(header) if self.kind == Kind::Message => header.len,

@@ -50,8 +50,7 @@ impl Ring {
         Ring { batches: VecDeque::new(), bytes: 0, most: MOST_BYTES, start: tail, tail, spare: None }
     }
 
-    /// For tests: so many bytes only.
-    #[cfg(test)]
+    /// So many bytes only.
     pub(crate) fn limit(&mut self, most: usize) {
         self.most = most;
         self.evict();

@@ -436,7 +436,8 @@ impl Part {
         let mut part = Part { len: gap, records: 0, last: 0, last_time: 0 };
         while let Some((size, sequence, time)) = bytes.get(part.len..).and_then(measure) {
             let fits = (part.len + size) as u64 <= room && part.records < most;
-            if !fits && !(fresh && part.records == 0) {
+            let alone = fresh && part.records == 0;
+            if !fits && !alone {
                 break;
             }
             part = Part { len: part.len + size, records: part.records + 1, last: sequence, last_time: time };

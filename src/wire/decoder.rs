@@ -92,7 +92,6 @@ impl Decoder {
     }
 
     /// Both sides announced durable sockets: from now on their commands are read. They are unknown without it.
-    #[allow(dead_code)] // while it is being built
     pub(crate) fn expect_durable(&mut self) {
         self.durable = true;
     }

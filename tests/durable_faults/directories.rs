@@ -155,6 +155,7 @@ async fn options_of_a_spool_need_a_spool() {
     for (name, builder) in [
         ("spool_max_bytes", publisher(&dir.spool()).spool_max_bytes(1 << 20)),
         ("segment_bytes", publisher(&dir.spool()).segment_bytes(1)),
+        ("segment_bytes", publisher(&dir.spool()).spool_max_bytes(8 << 20).segment_bytes(4 << 20)),
         ("batch_delay", publisher(&dir.spool()).batch_delay(std::time::Duration::from_millis(3))),
         ("conflate", publisher(&dir.spool()).conflate(true)),
         ("declare", publisher(&dir.spool()).declare("two words", [""])),

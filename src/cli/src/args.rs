@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ginnel::Sync;
 
 use crate::examples;
 use crate::formats::Format;
@@ -461,6 +462,12 @@ pub(crate) struct BenchArgs {
     /// Both ends in this process
     #[arg(long)]
     pub(crate) in_process: bool,
+    /// thr: send through a spool in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+    /// batch, never, or each DUR [batch]
+    #[arg(long, value_name = "WHEN", value_parser = units::sync, requires = "spool")]
+    pub(crate) sync: Option<Sync>,
     /// table, json or csv [table]
     #[arg(long, value_name = "FMT", default_value = "table")]
     #[arg(hide_default_value = true, hide_possible_values = true)]
@@ -474,6 +481,8 @@ pub(crate) struct BenchPeerArgs {
     pub(crate) kind: BenchKind,
     pub(crate) endpoint: String,
     pub(crate) size: u64,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
 }
 
 #[derive(Debug, Args)]

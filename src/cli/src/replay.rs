@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ginnel::spool::{BadRecord, SpoolFiles, StoredRecord};
+use ginnel::spool::{BadRecord, SpoolFiles};
 use ginnel::{Buildable, Builder, Message, OnFull, Pub, Push, Sender, Socket, SocketType};
 use tokio::sync::mpsc;
 
@@ -136,8 +136,8 @@ fn play_once(files: &SpoolFiles, plan: &Plan, sender: &mpsc::Sender<Result<Messa
             Ok(record) if spool::is_beyond(&record, plan.to) => break,
             Ok(record) => {
                 any = true;
-                let clock = clock.get_or_insert_with(|| Clock::start(&record));
-                wait_until(clock.due(&record, plan.pace), sender);
+                let clock = clock.get_or_insert_with(|| Clock::start(record.time));
+                wait_until(clock.due(record.time, plan.pace), sender);
                 Ok(record.message)
             }
             Err(bad) => Err(bad),
@@ -168,22 +168,47 @@ struct Clock {
 }
 
 impl Clock {
-    fn start(first: &StoredRecord) -> Clock {
-        Clock { started: Instant::now(), first: first.time, played: 0 }
+    fn start(first: SystemTime) -> Clock {
+        Clock { started: Instant::now(), first, played: 0 }
     }
 
-    /// When this record, the next one of the round, is due; `None` is at once.
-    fn due(&mut self, record: &StoredRecord, pace: Pace) -> Option<Instant> {
+    /// When the next record of the round, recorded at `time`, is due; `None` is at once.
+    fn due(&mut self, time: SystemTime, pace: Pace) -> Option<Instant> {
         let after = match pace {
             Pace::Fast => return None,
             Pace::Rate(rate) => Duration::from_secs(1).checked_mul(self.played)? / rate.max(1),
             Pace::Speed(factor) => {
-                let gap = record.time.duration_since(self.first).unwrap_or_default();
+                let gap = time.duration_since(self.first).unwrap_or_default();
                 Duration::try_from_secs_f64(gap.as_secs_f64() / factor).unwrap_or(Duration::MAX)
             }
         };
         self.played = self.played.saturating_add(1);
         // What is too far to be counted is a century away at least.
         Some(self.started.checked_add(after).unwrap_or_else(|| self.started + Duration::from_secs(u32::MAX.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_due_as_recorded_or_as_asked() {
+        let ms = Duration::from_millis;
+        let first = SystemTime::UNIX_EPOCH + ms(5000);
+        let after = |pace| {
+            let mut clock = Clock::start(first);
+            let started = clock.started;
+            [0, 100, 250].map(|gap| clock.due(first + ms(gap), pace).map(|due| due - started))
+        };
+        assert_eq!(after(Pace::Speed(1.0)), [ms(0), ms(100), ms(250)].map(Some));
+        assert_eq!(after(Pace::Speed(0.5)), [ms(0), ms(200), ms(500)].map(Some));
+        assert_eq!(after(Pace::Speed(10.0)), [ms(0), ms(10), ms(25)].map(Some));
+        assert_eq!(after(Pace::Rate(4)), [ms(0), ms(250), ms(500)].map(Some));
+        assert_eq!(after(Pace::Fast), [None; 3]);
+        // A clock that was set back, a pace beyond all times: no panic.
+        let mut clock = Clock::start(first);
+        assert_eq!(clock.due(first - ms(1), Pace::Speed(1.0)), Some(clock.started));
+        assert!(clock.due(first + ms(1 << 40), Pace::Speed(f64::MIN_POSITIVE)).is_some());
     }
 }

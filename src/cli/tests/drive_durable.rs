@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// A spool in `dir`, whatever the disk.
 fn with_spool(dir: &str, more: Value) -> Value {
-    json!({"ack": true, "spool": merge(json!({"dir": dir, "min_free_disk": 0}), more)})
+    json!({"ack": true, "spool": merge(json!({"dir": dir, "min_free_disk": 0, "segment_bytes": "256Ki"}), more)})
 }
 
 fn with_name(more: Value) -> Value {
@@ -85,6 +85,33 @@ fn deliveries_are_acknowledged_by_hand() {
     sub.exit();
     publisher.exit();
     assert_eq!(spool::cursor(&q, "audit"), Some(4));
+}
+
+#[test]
+fn numbers_of_two_publishers_need_their_spool() {
+    let directory = Directory::new("drive-two");
+    let mut one = publisher(&directory.path("one"), json!({}));
+    let mut two = publisher(&directory.path("two"), json!({}));
+    send_all(&mut one, &["a"]);
+    send_all(&mut two, &["a"]);
+    let endpoints = [&one.endpoints[..], &two.endpoints].concat();
+    let config = merge(subscribed(json!({"ack": "manual"})), json!({"type": "sub", "connect": endpoints}));
+    let mut sub = Drive::start(&config);
+    let spools = [sub.read()["spool"].clone(), sub.read()["spool"].clone()];
+    assert_ne!(spools[0], spools[1]);
+    sub.write(&json!({"cmd": "ack", "seq": 1}));
+    let err = sub.read();
+    assert_eq!((&err["op"], &err["name"]), (&json!("ack"), &json!("EINVAL")));
+    sub.command(&json!({"cmd": "ack", "seq": 1, "spool": spools[0]}));
+    // Only one is left: it is clear which one is meant.
+    let done = sub.command(&json!({"cmd": "ack", "seq": 1}));
+    assert_eq!(done["known"], Value::Null);
+    sub.exit();
+    one.exit();
+    two.exit();
+    for name in ["one", "two"] {
+        assert_eq!(spool::cursor(&directory.path(name), "audit"), Some(1), "{name}");
+    }
 }
 
 #[test]

@@ -25,8 +25,8 @@ fn sub(endpoint: &str, name: &str, more: &[&str]) -> Vec<String> {
 fn d03_example_what_is_declared_is_kept_for_absent_subscribers() {
     let directory = Directory::new("declare");
     let q = directory.path("q");
-    let declared = ["pub", "-b", "tcp://127.0.0.1:*", "--spool", &q, "--declare", "audit", ANY_DISK[0], ANY_DISK[1]];
-    run_with(&declared, b"one\ntwo\nthree\n").expect_ok();
+    let declared = ["pub", "-b", "tcp://127.0.0.1:*", "--spool", &q, "--declare", "audit"];
+    run_with(&[&declared[..], &ANY_DISK].concat(), b"one\ntwo\nthree\n").expect_ok();
     let publisher = publisher("tcp://127.0.0.1:*", &q, &[]);
     let endpoint = publisher.bound();
     let store = directory.path("stored");
@@ -200,6 +200,38 @@ fn a_publisher_without_a_spool_is_said_or_refused() {
     assert_eq!((ended.code, ended.text()), (Some(3), ""), "{}", ended.stderr);
     publisher.signal("TERM");
     publisher.wait();
+}
+
+#[test]
+fn a_name_has_one_holder_at_a_time() {
+    let directory = Directory::new("taken");
+    let q = directory.path("q");
+    let mut publisher = publisher("tcp://127.0.0.1:*", &q, &["--declare", "audit"]);
+    let endpoint = publisher.bound();
+    publisher.write(b"1\n");
+    let mut holder = Ginnel::start(&sub(&endpoint, "audit", &[]));
+    assert_eq!(holder.line(), "1");
+    let second = run(&sub(&endpoint, "audit", &["-t", "500ms"]));
+    assert_eq!((second.code, second.text()), (Some(3), ""));
+    assert!(second.stderr.contains("ginnel: warn: disconnected"), "{}", second.stderr);
+    publisher.write(b"2\n");
+    assert_eq!(holder.line(), "2");
+    holder.signal("TERM");
+    assert_eq!(holder.wait().code, Some(143));
+    publisher.end().expect_ok();
+}
+
+#[test]
+fn a_bench_goes_through_a_spool() {
+    let directory = Directory::new("bench");
+    let dir = directory.path("spools");
+    for (pattern, sync) in [("push-pull", "never"), ("pub-sub", "batch")] {
+        let bench = ["bench", "thr", "-p", pattern, "-s", "64", "-n", "500", "--runs", "1", "--warmup", "0"];
+        let ended = run(&[&bench[..], &["--format", "json", "--spool", &dir, "--sync", sync]].concat()).expect_ok();
+        let case: Value = serde_json::from_str(ended.text()).expect("JSON");
+        assert_eq!((&case["count"], &case["drops"]), (&500.into(), &0.into()), "{pattern}");
+    }
+    assert_eq!(std::fs::read_dir(&dir).expect("the directory").count(), 0, "its spools are gone");
 }
 
 #[test]

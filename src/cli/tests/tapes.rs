@@ -115,7 +115,7 @@ fn what_is_recorded_is_replayed() {
         Ginnel::start(&["pub", "-b", "tcp://127.0.0.1:*", "-f", "json", "--wait-subs", "1", "--linger", "30s"]);
     let endpoint = publisher.bound();
     let record = ["record", "sub", "-c", &endpoint, "--spool", &q, "-n", "4"];
-    let record = Ginnel::start(&[&record[..], &["--spool-max", "8Mi", "-o", "min_free_disk=0"]].concat());
+    let record = Ginnel::start(&[&record[..], &ANY_DISK].concat());
     publisher.write(MESSAGES.as_bytes());
     record.end().expect_ok();
     publisher.end().expect_ok();
@@ -144,7 +144,7 @@ fn a_recording_acknowledges_what_is_on_disk() {
     let publisher = [&["pub", "-b", "tcp://127.0.0.1:*", "--spool", &q], &ANY_DISK[..]].concat();
     let publisher = Ginnel::start(&publisher);
     let record = ["record", "sub", "-c", &publisher.bound(), "--spool", &copy, "--durable", "audit", "-n", "3"];
-    run(&record).expect_ok();
+    run(&[&record[..], &ANY_DISK].concat()).expect_ok();
     publisher.end().expect_ok();
     assert_eq!(spool::cursor(&q, "audit"), Some(3));
     assert_eq!(dump(&copy, &[]).len(), 3);
@@ -154,13 +154,15 @@ fn a_recording_acknowledges_what_is_on_disk() {
 fn a_pull_records_until_a_signal_or_the_time_is_up() {
     let directory = Directory::new("record-pull");
     let q = directory.path("q");
-    let record = Ginnel::start(&["record", "pull", "-b", "tcp://127.0.0.1:*", "--spool", &q, "-o", "min_free_disk=0"]);
+    let record = [&["record", "pull", "-b", "tcp://127.0.0.1:*", "--spool", &q], &ANY_DISK[..]].concat();
+    let record = Ginnel::start(&record);
     run_with(&["push", "-c", &record.bound()], b"1\n2\n3\n").expect_ok();
     spool::wait_for_record(&q, 3);
     record.signal("TERM");
     assert_eq!(record.wait().code, Some(143));
     let list = spool::list(&q);
     assert_eq!((&list["clean"], &list["newest"]), (&true.into(), &3.into()));
-    run(&["record", "pull", "-b", "tcp://127.0.0.1:*", "--spool", &q, "--time", "1ms"]).expect_ok();
+    let timed = ["record", "pull", "-b", "tcp://127.0.0.1:*", "--spool", &q, "--time", "1ms"];
+    run(&[&timed[..], &ANY_DISK].concat()).expect_ok();
     assert_eq!(dump(&q, &[]).len(), 3);
 }

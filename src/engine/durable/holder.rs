@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use crate::options::spool::{Ack, HolderOptions};
 use crate::queue::PeerKey;
 use crate::queue::inbox::{Ledger, Tag};
 use crate::queue::outbound::Outbound;
-use crate::store::cursor::FileCursor;
+use crate::store::cursor::{Done, FileCursor};
 use crate::wire::command::durable::{self as wire, Durable, Nack, Refusal, Start, Started};
 use crate::wire::frame;
 
@@ -48,6 +49,8 @@ pub(crate) struct Holder {
     saver: Option<Arc<Saver>>,
     /// The answer to a name given up is here.
     ended: Notify,
+    /// The name was given up: it is not asked for any more.
+    given_up: AtomicBool,
     /// Handed out, and done when the next one is asked for or the socket is closed.
     hand: Mutex<Vec<Tag>>,
 }
@@ -188,7 +191,8 @@ impl Ledger for SpoolLedger {
 
 /// Writes what is done to the user's file: one write at a time, away from the tasks.
 struct Saver {
-    file: Mutex<FileCursor>,
+    /// None once the socket is closed: then the file is free for another.
+    file: Mutex<Option<FileCursor>>,
     /// What is to be written, by whoever gets to it first.
     wanted: Mutex<bool>,
     holder: Mutex<Weak<Holder>>,
@@ -208,10 +212,11 @@ impl Saver {
 
     fn save(&self) {
         let mut file = lock(&self.file);
+        let Some(file) = file.as_mut() else { return };
         *lock(&self.wanted) = false;
         let Some(holder) = lock(&self.holder).upgrade() else { return };
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&holder.ledgers).values().cloned().collect();
-        let states: Vec<(SpoolId, u64, Vec<(u64, u64)>)> = ledgers
+        let states: Vec<Done> = ledgers
             .iter()
             .map(|ledger| {
                 let state = lock(&ledger.state);
@@ -238,7 +243,7 @@ impl Holder {
             let (file, states) = FileCursor::open(Path::new(path))?;
             known.extend(states.into_iter().map(|(spool, done, ranges)| (spool, Memory::new(done, ranges))));
             saver = Some(Arc::new(Saver {
-                file: Mutex::new(file),
+                file: Mutex::new(Some(file)),
                 wanted: Mutex::new(false),
                 holder: Mutex::new(Weak::new()),
             }));
@@ -274,6 +279,7 @@ impl Holder {
             last: Mutex::default(),
             saver,
             ended: Notify::new(),
+            given_up: AtomicBool::new(false),
             hand: Mutex::default(),
         });
         if let Some(saver) = &holder.saver {
@@ -282,10 +288,11 @@ impl Holder {
         Ok(holder)
     }
 
-    /// Writes what is done to the user's file now. Blocking.
-    pub(crate) fn save(&self) {
+    /// Writes what is done to the user's file, and gives the file back. Blocking.
+    pub(crate) fn close(&self) {
         if let Some(saver) = &self.saver {
             saver.save();
+            *lock(&saver.file) = None;
         }
     }
 
@@ -344,6 +351,7 @@ impl Holder {
     /// connected.
     pub(crate) async fn end_name(&self) -> bool {
         let answered = self.ended.notified();
+        self.given_up.store(true, Ordering::Relaxed);
         let ledgers: Vec<Arc<SpoolLedger>> = lock(&self.ledgers).values().cloned().collect();
         let mut asked = false;
         for ledger in ledgers {
@@ -386,6 +394,7 @@ impl Holding {
         address: Arc<str>,
         durable: bool,
     ) -> Result<Holding, Reason> {
+        let durable = durable && !holder.given_up.load(Ordering::Relaxed);
         let role = if durable { Role::Asked } else { Role::Plain };
         let mut holding = Holding { holder, key, address, role, timer: None };
         if durable {

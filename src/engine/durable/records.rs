@@ -17,6 +17,8 @@ pub(super) enum Found {
     Record,
     /// Numbers up to here hold no record.
     Nothing(u64),
+    /// The records of these numbers, first and last, are lost.
+    Lost(u64, u64),
     /// Numbers up to here are no longer in memory.
     Behind(u64),
     /// The position is the newest that can be seen.
@@ -65,6 +67,9 @@ impl Records {
                     // One behind, so that asking for it again finds it in hand.
                     self.passed = record.sequence.saturating_sub(1);
                     continue;
+                }
+                if let Some((from, to)) = chunk.missing_at_end().filter(|&(_, to)| to > after) {
+                    return Poll::Ready(Ok(Found::Lost(from.max(after + 1), to)));
                 }
                 let end = chunk.end();
                 self.chunk = None;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::durable::filter::Filter;
+use crate::durable::filter::{Filter, Replaced};
 use crate::durable::queue::{HolderKey, Kind, Queue, Window};
 use crate::durable::ranges::Ranges;
 use crate::engine::events::Events;
@@ -89,7 +89,6 @@ pub(crate) struct NameState {
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
-    pub(crate) redelivered: u64,
     pub(crate) nacked: u64,
     pub(crate) expired: u64,
 }
@@ -193,7 +192,7 @@ impl Witness for Ear {
 
     fn dropped(&self, name: &str) {
         if let Some(spool) = self.spool.get().and_then(Weak::upgrade) {
-            spool.forget_name(name);
+            spool.forget_name(name, None);
         }
     }
 }
@@ -361,11 +360,17 @@ impl Spool {
         if old.len() == prefixes.len() && prefixes.iter().all(|prefix| state.filter.get(prefix).is_some()) {
             return false;
         }
-        let first = self.log.change_interest(|interest| {
-            prefixes.iter().for_each(|prefix| interest.add(prefix));
-            old.iter().for_each(|prefix| interest.remove(prefix));
+        // First the new ones, so that no record slips between; then what became of the old ones.
+        let first = self.log.change_interest(|interest| prefixes.iter().for_each(|prefix| interest.add(prefix)));
+        let replaced = state.filter.replace(prefixes, first);
+        let after = state.filter.to_vec();
+        self.log.change_interest(|interest| {
+            after.iter().for_each(|(prefix, _)| interest.add(prefix));
+            old.iter().chain(prefixes).for_each(|prefix| interest.remove(prefix));
         });
-        state.filter.replace(prefixes, first);
+        if replaced == Replaced::default() {
+            return false;
+        }
         self.store_filter(name, &state);
         true
     }
@@ -407,19 +412,41 @@ impl Spool {
         self.log.change_interest(|interest| if add { interest.add(prefix) } else { interest.remove(prefix) });
     }
 
-    /// A worker of a PUSH joins.
-    pub(crate) fn join_outbox(&self, key: PeerKey, window: Window, start: &Start) -> Option<Granted> {
-        let name = self.names().get(OUTBOX).cloned()?;
+    /// A worker of a PUSH joins; `label` is the name that it gives itself.
+    pub(crate) fn join_outbox(
+        &self,
+        key: PeerKey,
+        window: Window,
+        start: &Start,
+        label: Option<&str>,
+    ) -> Result<Granted, Refusal> {
+        let Some(name) = self.names().get(OUTBOX).cloned() else {
+            return refuse(Refusal::SPOOL_FAILED, 1000, "the spool is closing");
+        };
         let (holder, wakers) = {
             let mut state = name.lock();
-            let holder = state.queue.join(window);
+            let holder = match label.filter(|_| self.options.pin) {
+                Some(label) => state.queue.join_as(label, window),
+                None => Some(state.queue.join(window)),
+            };
+            let Some(holder) = holder else {
+                return refuse(Refusal::IN_USE, 200, "a worker of this name is connected, and records are pinned");
+            };
             state.holders.push((key, holder));
             (holder, state.wake_others())
         };
         wakers.into_iter().for_each(Waker::wake);
         let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
-        let answer = self.answer(name.lock().queue.cursor(), changed);
-        Some(Granted { name, holder, answer, save: Save::Nothing })
+        let mut answer = self.answer(name.lock().queue.cursor(), changed);
+        self.add_loss(&mut answer, OUTBOX);
+        Ok(Granted { name, holder, answer, save: Save::Nothing })
+    }
+
+    /// What the name lost and was not told of yet.
+    fn add_loss(&self, answer: &mut Started, name: &str) {
+        if let Some(lost) = self.log.registry(|registry| registry.names.get_mut(name).and_then(|name| name.lost)) {
+            (answer.loss, answer.lost) = (true, lost);
+        }
     }
 
     fn answer(&self, resume_after: u64, changed: bool) -> Started {
@@ -534,10 +561,7 @@ impl Spool {
         let mut answer = self.answer(state.queue.cursor(), changed);
         drop(state);
         if known {
-            let lost = self.log.registry(|registry| registry.names.get_mut(claim.name).and_then(|name| name.lost));
-            if let Some(lost) = lost {
-                (answer.loss, answer.lost) = (true, lost);
-            }
+            self.add_loss(&mut answer, claim.name);
         }
         self.heard(&name);
         self.log.set_connected(&name.name, true);
@@ -637,19 +661,16 @@ impl Spool {
             state.counts.expired += 1;
             return state.queue.skip(record.sequence);
         }
-        if state.queue.exhausted(record.sequence) {
-            let tries = state.queue.tries(record.sequence);
-            if self.log.bury(record, &name.name, tries).is_ok() {
-                self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
-                return state.queue.skip(record.sequence);
-            }
+        // Where it cannot be buried it is delivered once more: that loses nothing.
+        if state.queue.exhausted(record.sequence) && self.log.bury(record).is_ok() {
+            self.events.emit_kept(Event::DeadLetter { name: name.name.clone(), sequence: record.sequence });
+            return state.queue.skip(record.sequence);
         }
         let tries = state.queue.send(holder, record.sequence, record.body.len());
         if tries == 0 {
             return; // Done meanwhile.
         }
         state.counts.sent += 1;
-        state.counts.redelivered += u64::from(tries > 1);
         push(tries);
     }
 
@@ -660,7 +681,7 @@ impl Spool {
     /// Tells of a holder that has taken nothing for too long. When to look again.
     pub(crate) fn check_stall(&self, name: &Name, state: &mut NameState, now: Instant) -> Option<Instant> {
         let since = state.closed_since.filter(|_| !state.stall_told && !self.options.stall_after.is_zero())?;
-        let due = since + self.options.stall_after;
+        let due = since.checked_add(self.options.stall_after)?;
         if now < due {
             return Some(due);
         }
@@ -675,7 +696,7 @@ impl Spool {
         let records = to.saturating_sub(from).saturating_add(1);
         self.log.registry(|registry| {
             if let Some(record) = registry.names.get_mut(&name.name) {
-                record.lost_records += records;
+                record.lost_records = record.lost_records.saturating_add(records);
                 record.lost = Some(record.lost.map_or((from, to), |(first, last)| (first.min(from), last.max(to))));
             }
         });
@@ -694,15 +715,17 @@ impl Spool {
         holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
     }
 
-    /// Gives up a name for good. False when there is none of this name. Not saved yet.
-    pub(crate) fn drop_name(&self, name: &str) -> bool {
-        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name)
+    /// Gives up a name for good; its connections end, but for the one that `asks`. False when there is none of this
+    /// name. Not saved yet.
+    pub(crate) fn drop_name(&self, name: &str, asks: Option<PeerKey>) -> bool {
+        name != OUTBOX && self.log.drop_name(name) && self.forget_name(name, asks)
     }
 
-    fn forget_name(&self, name: &str) -> bool {
+    fn forget_name(&self, name: &str, asks: Option<PeerKey>) -> bool {
         let Some(name) = self.names().remove(name) else { return false };
         let holders = std::mem::take(&mut name.lock().holders);
-        holders.into_iter().for_each(|(key, _)| self.kick(key, Reason::Local));
+        let others = holders.into_iter().filter(|(key, _)| Some(*key) != asks);
+        others.for_each(|(key, _)| self.kick(key, Reason::Local));
         true
     }
 

@@ -21,6 +21,7 @@ use crate::durable::filter::Filter;
 use crate::durable::queue::{HolderKey, Next, Rejected, Window};
 use crate::engine::shared::Shared;
 use crate::event::{DropReason, Event, Reason};
+use crate::options::spool::is_durable_name;
 use crate::queue::PeerKey;
 use crate::store::log::Watch;
 use crate::store::reader::Taken;
@@ -199,7 +200,7 @@ impl Spooler {
         self.role = Role::Nothing;
         if self.spool.options.plain_pull {
             let window = Window { messages: 1000, bytes: 4 << 20 };
-            if let Some(granted) = self.spool.join_outbox(self.key, window, &Start::default()) {
+            if let Ok(granted) = self.spool.join_outbox(self.key, window, &Start::default(), None) {
                 let Granted { name, holder, .. } = granted;
                 self.role = Role::Kernel { name, holder, written: Vec::new() };
             }
@@ -278,12 +279,8 @@ impl Spooler {
     fn start(&mut self, shared: &Shared, start: &Start) {
         let granted = if self.spool.is_outbox() {
             let window = Window { messages: start.window.max(1), bytes: start.window_bytes };
-            let granted = self.spool.join_outbox(self.key, window, start);
-            granted.ok_or_else(|| Refusal {
-                code: Refusal::SPOOL_FAILED,
-                retry_ms: 1000,
-                text: "the spool is closing".to_owned(),
-            })
+            let label = Some(self.announced.as_str()).filter(|label| is_durable_name(label));
+            self.spool.join_outbox(self.key, window, start, label)
         } else {
             let topics: Vec<Vec<u8>> = self.topics.iter().map(|(prefix, _)| prefix.to_vec()).collect();
             self.spool.claim(&Claim {
@@ -363,7 +360,7 @@ impl Spooler {
         if self.spool.is_outbox() {
             return;
         }
-        self.spool.drop_name(&name.name);
+        self.spool.drop_name(&name.name, Some(self.key));
         let (log, outbound, key) = (self.spool.log.clone(), shared.outbound.clone(), self.key);
         let answer = Started { spool: log.id(), head: log.newest(), ..Started::default() };
         self.role = Role::Nothing;
@@ -573,6 +570,12 @@ impl Spooler {
                     }
                 }
             }
+            Poll::Ready(Ok(Found::Lost(from, to))) => {
+                state.queue.skip(to);
+                self.spool.report_missing(name, from, to);
+                // It resumes, and is told.
+                Err(Reason::Local)
+            }
             Poll::Ready(Ok(Found::Nothing(end) | Found::Behind(end))) => {
                 state.queue.skip(end);
                 self.spool.advance(name, state, false);
@@ -667,7 +670,7 @@ impl Spooler {
                     Poll::Ready(()) => {}
                     Poll::Pending => break,
                 },
-                Poll::Ready(Ok(Found::Nothing(end))) => position = end,
+                Poll::Ready(Ok(Found::Nothing(end) | Found::Lost(_, end))) => position = end,
                 Poll::Ready(Ok(Found::Behind(end))) => {
                     shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, end - position);
                     position = end;
@@ -707,7 +710,7 @@ impl Spooler {
                     at = record.sequence;
                     count += u64::from(self.topics.matches(record.topic(), at));
                 }
-                Poll::Ready(Ok(Found::Nothing(end))) if end > at => at = end,
+                Poll::Ready(Ok(Found::Nothing(end) | Found::Lost(_, end))) if end > at => at = end,
                 Poll::Ready(Ok(Found::Behind(end))) if end > at => {
                     count += end - at;
                     at = end;
@@ -753,6 +756,11 @@ impl Spooler {
     }
 
     /// Tells a holder that gets nothing where the spool is.
+    /// Why this connection ends, if the holder was refused: it may close first.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        if let Role::Refused(reason) = &self.role { Some(reason.clone()) } else { None }
+    }
+
     fn tell_head(&mut self, shared: &Shared) {
         if !matches!(self.role, Role::Named { .. }) {
             return;

@@ -46,8 +46,8 @@ spool_setters! {
     when_full(when_full: WhenFull);
     /// Bytes on disk at most, prepared files included. Default 1 GiB; at least 4 MiB. One larger record is always taken.
     spool_max_bytes(max_bytes: u64);
-    /// Bytes of one segment file, the unit in which space comes back: 4 KiB to 1 GiB. Default a sixteenth of
-    /// `spool_max_bytes`, between 1 and 64 MiB.
+    /// Bytes of one segment file, the unit in which space comes back: 4 KiB to 1 GiB, and at most a quarter of
+    /// `spool_max_bytes`. Default a sixteenth of it, between 1 and 64 MiB.
     segment_bytes(segment_bytes: u64) => Some;
     /// Records older than this go, read or not (then reported as `Lost`). Default off.
     spool_max_age(max_age: impl Into<Option<Duration>>) => |value: _| Into::into(value);
@@ -102,6 +102,13 @@ impl Builder<Push> {
         self.spool_mut().plain_pull = value;
         self
     }
+
+    /// Keeps what a worker had in hand when it left for one of the same durable name, of which there may be one at a
+    /// time; until it returns nobody gets those records. Default false: they go to the next worker.
+    pub fn pin(mut self, value: bool) -> Self {
+        self.spool_mut().pin = value;
+        self
+    }
 }
 
 macro_rules! holder_setters {
@@ -118,7 +125,9 @@ macro_rules! holder_setters {
                 self
             }
 
-            /// What earlier runs finished, one token for each spool: those records are not delivered again.
+            /// What earlier runs finished, one token for each spool: those records are not delivered again. A SUB has
+            /// finished everything up to its token; the token of a PULL stands for one record, since those before it may
+            /// have gone to others: there, give all that are kept.
             pub fn resume_from(mut self, tokens: impl IntoIterator<Item = Token>) -> Self {
                 self.holder_mut().resume.extend(tokens);
                 self
@@ -200,6 +209,10 @@ fn check_spool(spool: &SpoolOptions) -> Result<(), OptionError> {
     }
     if spool.segment_bytes.is_some_and(|size| !(4 << 10..=1 << 30).contains(&size)) {
         return fail("segment_bytes", "4 KiB to 1 GiB");
+    }
+    // Else the limit would be broken by the first files.
+    if spool.segment_bytes.is_some_and(|size| size > spool.max_bytes / 4) {
+        return fail("segment_bytes", "at most a quarter of spool_max_bytes");
     }
     if spool.batch_delay > Duration::from_millis(2) {
         return fail("batch_delay", "at most 2 ms");

@@ -164,7 +164,8 @@ impl Receiver {
     }
 
     /// Gives the durable name up for good, at every publisher that is connected: what was kept for it alone goes.
-    /// Waits for the answer. False when none is connected, or this socket has no durable name.
+    /// Waits for the first answer, or the end of the connection. False when none is connected, or this socket has no
+    /// durable name.
     ///
     /// # Cancel safety
     /// Dropped, the name may be gone.

@@ -38,6 +38,7 @@ pub(super) fn open(options: &SpoolOptions, push: bool, witness: Arc<dyn Witness>
     open_on(storage, Arc::new(SystemClock), options, push, witness, true)
 }
 
+/// The same on this storage and by this clock. Without a thread the writer works in [`Log::turn`] only.
 pub(super) fn open_on(
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -212,6 +213,10 @@ impl Opening {
         let mut books = Books::new(segments, registry);
         books.names_lost = judged.lost;
         books.release = true;
+        let mut ring = Ring::new(next - 1);
+        if self.nested {
+            ring.limit(NESTED_RING);
+        }
         let shared = Arc::new(Shared::new(Parts {
             id,
             storage: Arc::clone(&self.storage),
@@ -224,7 +229,7 @@ impl Opening {
             slots,
             front,
             books,
-            ring: Ring::new(next - 1),
+            ring,
             lock: self.lock.take(),
             safe: recovered.last,
         }));
@@ -236,6 +241,9 @@ impl Opening {
         Ok(shared)
     }
 }
+
+/// What a log within a log keeps in memory: nobody follows it closely.
+const NESTED_RING: usize = 1 << 20;
 
 /// The least that a segment may be: header, a mark, a seal and something.
 const LEAST_SEGMENT: u64 = 1024;

@@ -24,9 +24,8 @@ use crate::message::{Message, SpoolId};
 use crate::options::spool::{SpoolOptions, WhenFull};
 use crate::store::clock::Clock;
 use crate::store::delay::Delay;
-use crate::store::interest::Interest;
 use crate::store::log::Log;
-use crate::store::names::{NameKind, NameRecord, Registry, Slots};
+use crate::store::names::Slots;
 use crate::store::reader::{Chunk, DiskRead, Fetch};
 use crate::store::record::Extra;
 use crate::store::ring::{Hit, Ring};
@@ -138,10 +137,6 @@ impl Shared {
 
     pub(crate) fn oldest_in_memory(&self) -> u64 {
         locked(&self.ring).oldest()
-    }
-
-    pub(crate) fn lag_bytes(&self, after: u64) -> u64 {
-        locked(&self.books).lag_bytes(after)
     }
 
     /// Now, by the spool's clock.
@@ -410,10 +405,10 @@ impl Shared {
         let mut wakers = front.line.drain();
         drop(front);
         wakers.extend(locked(&self.waits).fail(unknown));
-        wakers.into_iter().for_each(Waker::wake);
         if first {
             self.witness.event(Event::SpoolFailed { error: error.to_owned() });
         }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Closed with something that could not be written: whoever waits for it is told.
@@ -439,144 +434,6 @@ impl Shared {
             Some((segment, before)) => Fetch::Disk(DiskRead::new(Arc::clone(self), segment, before, after, visible)),
             None => Fetch::Chunk(Chunk::empty(visible)),
         }
-    }
-
-    // Names.
-
-    pub(super) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
-        let mut front = locked(&self.front);
-        change(&mut front.interest);
-        front.next
-    }
-
-    pub(super) fn registry<R>(&self, f: impl FnOnce(&mut Registry) -> R) -> R {
-        let mut books = locked(&self.books);
-        let result = f(&mut books.registry);
-        let was_dirty = std::mem::replace(&mut books.dirty, true);
-        books.release = true;
-        drop(books);
-        if !was_dirty {
-            self.nudge();
-        }
-        result
-    }
-
-    pub(super) fn declare(&self, name: &str, prefixes: &[&[u8]]) -> bool {
-        let now = self.clock.wall();
-        let mut front = locked(&self.front);
-        let from = front.next;
-        let mut books = locked(&self.books);
-        let start = if books.names_lost { books.oldest().saturating_sub(1) } else { front.newest() };
-        let expiry = u32::try_from(self.options.name_expiry.as_secs()).unwrap_or(u32::MAX);
-        let new = !books.registry.names.contains_key(name);
-        let record = books.registry.names.entry(name.to_owned()).or_insert_with(|| NameRecord {
-            name: name.to_owned(),
-            kind: NameKind::Topic,
-            created: now,
-            expiry_s: expiry,
-            cursor: start,
-            ..NameRecord::default()
-        });
-        let from = if new { start + 1 } else { from };
-        record.declared = true;
-        record.seen = now;
-        let old = std::mem::take(&mut record.filters);
-        for &prefix in prefixes {
-            let since = old.iter().find(|filter| filter.0 == prefix).map_or(from, |filter| filter.1);
-            if !record.filters.iter().any(|filter| filter.0 == prefix) {
-                record.filters.push((prefix.to_vec(), since));
-                front.interest.add(prefix);
-            }
-        }
-        old.iter().for_each(|filter| front.interest.remove(&filter.0));
-        books.dirty = true;
-        new
-    }
-
-    pub(super) fn drop_name(&self, name: &str) -> bool {
-        let mut front = locked(&self.front);
-        let mut books = locked(&self.books);
-        let gone = self.remove_name(&mut front, &mut books, name);
-        drop(books);
-        front.nudged |= gone;
-        self.wake_writer(front);
-        gone
-    }
-
-    /// Out of registry and interest.
-    pub(crate) fn remove_name(&self, front: &mut Front, books: &mut Books, name: &str) -> bool {
-        let Some(gone) = books.registry.names.remove(name) else { return false };
-        gone.filters.iter().for_each(|filter| front.interest.remove(&filter.0));
-        books.connected.remove(name);
-        (books.dirty, books.release) = (true, true);
-        true
-    }
-
-    pub(super) fn set_connected(&self, name: &str, connected: bool) {
-        let now = self.clock.wall();
-        let mut books = locked(&self.books);
-        if connected {
-            books.connected.insert(name.to_owned());
-        } else {
-            books.connected.remove(name);
-        }
-        let Some(record) = books.registry.names.get_mut(name) else { return };
-        record.seen = now;
-        self.mark_dirty(books);
-    }
-
-    pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
-        let mut books = locked(&self.books);
-        let first = books.segments.front().filter(|segment| segment.sealed).map(|segment| segment.last);
-        let Some(record) = books.registry.names.get_mut(name) else { return };
-        let frees = first.is_some_and(|last| record.cursor < last && cursor >= last) || self.options.max_messages > 0;
-        if cursor >= record.cursor {
-            record.cursor = cursor;
-            record.done.clear();
-            record.done.extend_from_slice(done);
-        }
-        if frees {
-            books.release = true;
-            books.dirty = true;
-            drop(books);
-            return self.nudge();
-        }
-        self.mark_dirty(books);
-    }
-
-    fn mark_dirty(&self, mut books: MutexGuard<'_, Books>) {
-        let was = std::mem::replace(&mut books.dirty, true);
-        drop(books);
-        if !was {
-            self.nudge();
-        }
-    }
-
-    /// Saves the registry, synced.
-    pub(crate) fn save(&self, both: bool) -> io::Result<()> {
-        self.save_with(both, |_| ())
-    }
-
-    /// The same after a last change. Savers come one after the other, each with what is newest.
-    pub(crate) fn save_with(&self, both: bool, change: impl FnOnce(&mut Registry)) -> io::Result<()> {
-        // What a cursor passed because it was buried is safe before that cursor is.
-        let mut slots = locked(&self.slots);
-        let mut books = locked(&self.books);
-        change(&mut books.registry);
-        if !books.registry.clean {
-            books.registry.last = self.safe.load(Ordering::Acquire);
-        }
-        let registry = books.registry.clone();
-        books.dirty = false;
-        drop(books);
-        let saved = self.flush_dead().and_then(|()| {
-            Counters::add(&self.counters.saves, 1);
-            if both { slots.save_both(&registry) } else { slots.save(&registry) }
-        });
-        if saved.is_err() {
-            locked(&self.books).dirty = true;
-        }
-        saved
     }
 }
 

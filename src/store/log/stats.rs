@@ -57,10 +57,7 @@ pub(crate) struct LogStats {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NameLag {
     pub(crate) name: String,
-    pub(crate) connected: bool,
-    pub(crate) cursor: u64,
-    /// Upper bounds: numbers, not matching records.
-    pub(crate) lag_records: u64,
+    /// An upper bound: what others wanted counts, too.
     pub(crate) lag_bytes: u64,
     pub(crate) lag_age: Duration,
     pub(crate) lost_records: u64,
@@ -138,7 +135,7 @@ impl Handle {
         stats.segments = books.segments.len() as u64;
         stats.oldest = books.oldest();
         stats.oldest_age = books.oldest_time(0).map(|time| micros(now.saturating_sub(time)));
-        stats.names = books.registry.names.values().map(|name| lag(&books, name, now, wall, stats.visible)).collect();
+        stats.names = books.registry.names.values().map(|name| lag(&books, name, now, wall)).collect();
         drop(books);
         stats.delayed = shared.delayed();
         stats.dead_letters = shared.dead_letters();
@@ -174,14 +171,11 @@ impl Shared {
     }
 }
 
-fn lag(books: &Books, name: &NameRecord, now: i64, wall: i64, visible: u64) -> NameLag {
+fn lag(books: &Books, name: &NameRecord, now: i64, wall: i64) -> NameLag {
     let connected = books.connected.contains(&name.name);
     let expires = i64::from(name.expiry_s).saturating_mul(1_000_000).saturating_add(name.seen).saturating_sub(wall);
     NameLag {
         name: name.name.clone(),
-        connected,
-        cursor: name.cursor,
-        lag_records: visible.saturating_sub(name.cursor),
         lag_bytes: books.lag_bytes(name.cursor),
         lag_age: books.oldest_time(name.cursor).map_or(Duration::ZERO, |time| micros(now.saturating_sub(time))),
         lost_records: name.lost_records,

@@ -275,7 +275,7 @@ impl Drop for Ours {
 
 /// The lock of a directory. Fields drop in order: first the system's lock, then our entry.
 struct Lock {
-    file: LockedFile,
+    _file: LockedFile,
     _ours: Ours,
 }
 
@@ -302,7 +302,7 @@ fn lock(path: &Path) -> io::Result<Locked> {
     }
     let file = LockedFile(file);
     sign(&file.0)?;
-    Ok(Locked::Got(Box::new(Lock { file, _ours: entry })))
+    Ok(Locked::Got(Box::new(Lock { _file: file, _ours: entry })))
 }
 
 /// Writes who we are into the lock file: process id and time of locking in seconds since 1970.

@@ -61,10 +61,14 @@ fn op(chance: &mut Chance) -> Op {
     }
 }
 
-const SEEDS: u64 = 20;
+/// Crashes at each call; `GINNEL_CRASH_SEEDS` asks for more.
+fn seeds() -> u64 {
+    std::env::var("GINNEL_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20)
+}
 
 fn crash_everywhere(workloads: std::ops::Range<u64>) {
     let (points, again, states) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (seeds, synced) = (seeds(), AtomicU64::new(0));
     // Seeds may leave the same disk; it is looked at once.
     let seen = Mutex::new(HashSet::new());
     for i in workloads.clone() {
@@ -73,12 +77,13 @@ fn crash_everywhere(workloads: std::ops::Range<u64>) {
         let start = SimStorage::new(i);
         at_every_call(
             &start,
-            0..SEEDS,
+            0..seeds,
             |sim| run(sim, &options, push, &ops),
             |left, ledger: &Ledger| {
                 let n = points.fetch_add(1, Ordering::Relaxed);
+                synced.fetch_add(u64::from(options.sync == Sync::Batch), Ordering::Relaxed);
                 let mut seen = seen.lock().unwrap();
-                if n % SEEDS == 0 {
+                if n % seeds == 0 {
                     seen.clear();
                 }
                 if !seen.insert(state_of(&left)) {
@@ -99,7 +104,11 @@ fn crash_everywhere(workloads: std::ops::Range<u64>) {
         );
     }
     let (points, again, states) = (points.into_inner(), again.into_inner(), states.into_inner());
-    println!("workloads {workloads:?}: {points} crashes left {states} states; {again} crashed again during recovery");
+    let synced = synced.into_inner();
+    println!(
+        "workloads {workloads:?}: {points} crashes ({synced} of them under Sync::Batch) left {states} states; {again} \
+         crashed again during recovery"
+    );
 }
 
 /// Names and contents of all files.

@@ -114,7 +114,7 @@ fn dead_letters_are_copies_and_safe_before_the_cursor_is() {
     }
     bench.settle();
     let record = bench.read(0).0.remove(1);
-    bench.log.bury(&record, "name", 3).unwrap();
+    bench.log.bury(&record).unwrap();
     bench.log.advance("", 2, &[]);
     bench.log.save().unwrap();
     let bench = Bench::open(&sim.crash(1), &options(Sync::Batch), true);

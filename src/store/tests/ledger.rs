@@ -197,7 +197,7 @@ impl Ledger {
             }
             Op::Bury => {
                 let record = bench.read(self.accepted.saturating_sub(5)).0.pop();
-                let buried = record.is_some_and(|record| log.bury(&record, "name", 1).is_ok());
+                let buried = record.is_some_and(|record| log.bury(&record).is_ok());
                 if buried && log.save().is_ok() {
                     self.buried += 1;
                 }

@@ -319,3 +319,41 @@ fn a_segment_file_that_is_gone_is_reported_to_whoever_had_to_read_it() {
     let bench = Bench::open(&sim, &options(Sync::Batch), true);
     assert_eq!(bench.read(0).1.len(), 1, "the hole is seen by a reader");
 }
+
+#[test]
+fn those_who_wait_for_room_are_served_in_turn() {
+    struct Count(std::sync::atomic::AtomicU64);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let bench = Bench::open(&SimStorage::new(16), &SpoolOptions { max_bytes: 1 << 30, ..options(Sync::Never) }, false);
+    let message = Message::from("x".repeat(1 << 20));
+    let extra = Extra::default();
+    let counts: Vec<Arc<Count>> = (0..3).map(|_| Arc::new(Count(Default::default()))).collect();
+    let wakers: Vec<Waker> = counts.iter().map(|count| Waker::from(Arc::clone(count))).collect();
+    let woken = |i: usize| counts[i].0.load(std::sync::atomic::Ordering::Relaxed);
+    let mut tickets: Vec<crate::store::log::Ticket> = (0..3).map(|_| Default::default()).collect();
+    let poll = |i: usize, tickets: &mut Vec<crate::store::log::Ticket>| {
+        bench.log.poll_append(&mut Context::from_waker(&wakers[i]), &mut tickets[i], &message, &extra)
+    };
+    for _ in 0..4 {
+        bench.log.try_append(&message, &extra).unwrap();
+    }
+    for i in 0..3 {
+        assert!(poll(i, &mut tickets).is_pending(), "the open batch is large");
+    }
+    bench.settle();
+    assert_eq!([woken(0) > 0, woken(1) > 0, woken(2) > 0], [true, false, false]);
+    assert!(poll(1, &mut tickets).is_pending(), "not its turn");
+    assert_eq!(bench.append("small"), Err(Refused::Full), "nobody overtakes");
+    bench.log.abandon(&mut tickets[0]);
+    assert_eq!([woken(1) > 0, woken(2) > 0], [true, false], "who gives up lets the next one");
+    assert_eq!(poll(1, &mut tickets), Poll::Ready(Ok(5)));
+    assert!(woken(2) > 0);
+    assert_eq!(poll(2, &mut tickets), Poll::Ready(Ok(6)));
+    assert_eq!(bench.append("small"), Ok(7));
+    bench.log.close().unwrap();
+    assert!(matches!(poll(0, &mut tickets), Poll::Ready(Err(Refused::Closed))));
+}

@@ -113,7 +113,7 @@ fn options_of(life: &Life) -> SpoolOptions {
     options.when_full = all[(life.policy / 4 % 4) as usize];
     options.append_all = life.all;
     options.max_bytes = if life.small { 24 << 10 } else { 1 << 20 };
-    if life.policy / 16 % 4 == 0 {
+    if (life.policy / 16).is_multiple_of(4) {
         options.max_messages = 40;
     }
     if life.policy / 64 == 0 {

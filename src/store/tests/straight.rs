@@ -114,7 +114,7 @@ fn what_everybody_read_goes_and_the_head_is_safe_before() {
 }
 
 /// Waits like a task would.
-fn wait(log: &Log, sequence: u64) -> bool {
+pub(super) fn wait(log: &Log, sequence: u64) -> bool {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: Arc<Self>) {

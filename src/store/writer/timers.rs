@@ -91,7 +91,7 @@ impl Writer {
 
     fn sync_by_time(&mut self, shared: &Arc<Shared>, now: Duration) -> Result<bool, Stop> {
         let Sync::Every(every) = shared.options.sync else { return Ok(false) };
-        if !self.unsynced_since.is_some_and(|since| now >= since + every) {
+        if self.unsynced_since.is_none_or(|since| now < since.saturating_add(every)) {
             return Ok(false);
         }
         self.sync(shared, now)?;

@@ -3,7 +3,6 @@
 //! One form for each command: what is written is canonical, and what is not so written is refused. All of them are at
 //! most [`MAX_COMMAND`] long, and nothing is allocated beyond what the bytes at hand can hold. They have a meaning only
 //! on a connection whose both sides announced the extension; what the numbers mean is decided in `durable`.
-#![allow(dead_code)] // while it is being built
 
 use bytes::{BufMut, BytesMut};
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use redis::streams::StreamReadReply;
-use redis::{Connection, ConnectionLike, Pipeline};
+use redis::{Connection, Pipeline};
 
 use super::role::{ready, told};
 use super::server::{self, Server};

@@ -3,10 +3,11 @@
 //! It takes one [`Order`] at a time and answers each with an [`Account`]. In a process of its own both are
 //! lines of text on stdin and stdout; the end of stdin ends it.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use ginnel::{Dealer, Message, Pub, Push, Rep, Router, Socket};
+use ginnel::{Dealer, Message, Pub, Push, Rep, Router, SendError, Sender, Socket, Sync, TrySendError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use super::report::name;
 use super::{Case, Cpu, Length, cpu};
 use crate::args::{BenchKind, BenchPattern, BenchPeerArgs};
+use crate::durable::{SpoolSettings, Spooler};
 use crate::ends::Send;
 use crate::exit::{self, Failure};
 use crate::input;
@@ -87,8 +89,13 @@ impl Far {
 
     fn start_process(case: &Case, endpoint: &str) -> Result<Far, Failure> {
         let failure = |e| Failure::failed(format_args!("cannot start the second process: {e}"));
-        let mut child = Command::new(std::env::current_exe().map_err(failure)?)
+        let mut command = Command::new(std::env::current_exe().map_err(failure)?);
+        if let Some(spool) = &case.spool {
+            std::fs::create_dir_all(&spool.dir).map_err(failure)?;
+        }
+        let mut child = command
             .args(["-q", "bench-peer", &name(&case.pattern), &name(&case.kind), endpoint, &case.size.to_string()])
+            .args(spool_flags(case.spool.as_ref()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -103,7 +110,7 @@ impl Far {
     fn start_task(case: &Case, endpoint: &str) -> Result<Far, Failure> {
         let (orders, mut order) = mpsc::channel(1);
         let (account, accounts) = mpsc::channel(1);
-        let mut end = End::open(case.pattern, case.kind, endpoint, case.size)?;
+        let mut end = End::open(case.pattern, case.kind, endpoint, case.size, case.spool.as_ref())?;
         tokio::spawn(async move {
             while let Some(Order::Go(length)) = order.recv().await {
                 let mut answer = end.carry_out(length).await;
@@ -150,13 +157,28 @@ impl Far {
     }
 }
 
+fn spool_flags(spool: Option<&SpoolSettings>) -> Vec<OsString> {
+    let Some(spool) = spool else { return Vec::new() };
+    let mut flags = vec!["--spool".into(), spool.dir.clone().into_os_string()];
+    if let Some(sync) = spool.sync {
+        let when = match sync {
+            Sync::Never => "never".to_owned(),
+            Sync::Every(period) => format!("{}us", period.as_micros()),
+            _ => "batch".to_owned(),
+        };
+        flags.extend(["--sync".into(), when.into()]);
+    }
+    flags
+}
+
 fn gone() -> Failure {
     Failure::failed("the other end of the measurement has ended")
 }
 
 /// The second process: orders from stdin, accounts to stdout.
 pub(crate) async fn run_process(args: BenchPeerArgs) -> Result<i32, Failure> {
-    let mut end = End::open(args.pattern, args.kind, &args.endpoint, args.size)?;
+    let spool = SpoolSettings::from_args(&args.spool);
+    let mut end = End::open(args.pattern, args.kind, &args.endpoint, args.size, spool.as_ref())?;
     let output = crate::output::Output::stdout().map_err(Failure::failed)?;
     let mut lines = input::lines();
     while let Some(Ok(line)) = lines.next().await {
@@ -178,17 +200,27 @@ enum End {
 }
 
 impl End {
-    fn open(pattern: BenchPattern, kind: BenchKind, endpoint: &str, size: u64) -> Result<End, Failure> {
+    fn open(
+        pattern: BenchPattern,
+        kind: BenchKind,
+        endpoint: &str,
+        size: u64,
+        spool: Option<&SpoolSettings>,
+    ) -> Result<End, Failure> {
         let size = usize::try_from(size).map_err(Failure::usage)?;
         let message = Message::from(vec![b'x'; size]);
         Ok(match (kind, pattern) {
             (BenchKind::Thr, BenchPattern::PubSub) => {
-                End::Pub(Pub::connect(endpoint).map_err(Failure::failed)?, message)
+                let builder = spool.map_or_else(Pub::builder, |spool| Pub::builder().with_spool(spool));
+                End::Pub(builder.connect(endpoint).map_err(Failure::failed)?, message)
             }
             (BenchKind::Thr, BenchPattern::DealerRouter) => {
                 End::Dealer(Dealer::connect(endpoint).map_err(Failure::failed)?.split().0, message)
             }
-            (BenchKind::Thr, _) => End::Push(Push::connect(endpoint).map_err(Failure::failed)?, message),
+            (BenchKind::Thr, _) => {
+                let builder = spool.map_or_else(Push::builder, |spool| Push::builder().with_spool(spool));
+                End::Push(builder.connect(endpoint).map_err(Failure::failed)?, message)
+            }
             (BenchKind::Lat, BenchPattern::DealerRouter) => {
                 let socket = Router::connect(endpoint).map_err(Failure::failed)?;
                 tokio::spawn(echo_router(socket));
@@ -204,16 +236,39 @@ impl End {
 
     async fn carry_out(&mut self, length: Length) -> Account {
         let (sent, drops) = match self {
-            End::Push(socket, message) => send(&**socket, socket, message, length).await,
+            End::Push(socket, message) => send_from(socket, message, length).await,
             End::Pub(socket, message) => {
                 // A publication before the subscription arrived would be for nobody.
                 let _ = socket.wait_for_subscribers(1).await;
-                send(&**socket, socket, message, length).await
+                send_from(socket, message, length).await
             }
             End::Dealer(socket, message) => send(socket, socket, message, length).await,
             End::Echo => (0, 0),
         };
         Account { sent, drops, cpu: cpu() }
+    }
+}
+
+/// With a spool each message goes on its way at once, and all are waited for at the end.
+async fn send_from(sender: &Sender, message: &Message, length: Length) -> (u64, u64) {
+    if sender.spool().is_none() {
+        return send(sender, sender, message, length).await;
+    }
+    let sent = send(&Enqueue(sender), sender, message, length).await;
+    // A spool that has failed is short of messages at the other end.
+    let _ = sender.flush().await;
+    sent
+}
+
+struct Enqueue<'a>(&'a Sender);
+
+impl Send for Enqueue<'_> {
+    async fn send(&self, message: Message) -> Result<(), SendError<Message>> {
+        self.0.enqueue(message).await.map(drop)
+    }
+
+    fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        self.0.try_send(message).map(drop)
     }
 }
 

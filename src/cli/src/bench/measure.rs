@@ -14,11 +14,16 @@ use crate::exit::Failure;
 /// Silence of this length while messages are missing is a failure.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// The durable name of a receiver, with `--spool`.
+const NAME: &str = "bench";
+
 /// Warms up and measures `args.runs` runs.
 pub(super) async fn measure(case: &Case, args: &BenchArgs) -> Result<Vec<Run>, Failure> {
     match (case.kind, case.pattern) {
         (BenchKind::Thr, BenchPattern::PubSub) => {
-            let mut socket = Sub::builder().subscribe("").build().map_err(Failure::failed)?;
+            let builder = Sub::builder().subscribe("");
+            let builder = if case.spool.is_some() { builder.durable(NAME) } else { builder };
+            let mut socket = builder.build().map_err(Failure::failed)?;
             let far = start(&socket, case).await?;
             throughput(&mut *socket, far, args).await
         }
@@ -29,7 +34,9 @@ pub(super) async fn measure(case: &Case, args: &BenchArgs) -> Result<Vec<Run>, F
             throughput(&mut receiver, far, args).await
         }
         (BenchKind::Thr, _) => {
-            let mut socket = Pull::new();
+            let builder = Pull::builder();
+            let builder = if case.spool.is_some() { builder.durable(NAME) } else { builder };
+            let mut socket = builder.build().map_err(Failure::failed)?;
             let far = start(&socket, case).await?;
             throughput(&mut *socket, far, args).await
         }

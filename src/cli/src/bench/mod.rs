@@ -10,6 +10,7 @@ mod report;
 use std::time::Duration;
 
 use crate::args::{BenchArgs, BenchKind, BenchPattern, BenchTransport};
+use crate::durable::SpoolSettings;
 use crate::exit::{self, Failure};
 use crate::signals::Stop;
 
@@ -30,6 +31,8 @@ pub(crate) struct Case {
     pub(crate) transport: BenchTransport,
     pub(crate) size: u64,
     pub(crate) in_process: bool,
+    /// The sender's, in a directory of its own.
+    pub(crate) spool: Option<SpoolSettings>,
 }
 
 /// Processor time of both ends.
@@ -74,14 +77,32 @@ async fn run_all(args: &BenchArgs) -> Result<(), Failure> {
     if args.transport == BenchTransport::Inproc && !args.in_process {
         return Err(Failure::usage("inproc is within one process; add --in-process"));
     }
+    if args.spool.is_some() && (args.kind == BenchKind::Lat || pattern == BenchPattern::DealerRouter) {
+        return Err(Failure::usage("--spool is for thr over push-pull or pub-sub"));
+    }
+    if args.spool.is_some() && args.transport == BenchTransport::Inproc {
+        return Err(Failure::usage("--spool is for tcp and ipc"));
+    }
     let mut report = report::Report::new(args.format, args.kind);
     for &size in &args.size {
-        let case = Case { kind: args.kind, pattern, transport: args.transport, size, in_process: args.in_process };
-        let mut runs = measure::measure(&case, args).await?;
+        let (kind, transport, in_process) = (args.kind, args.transport, args.in_process);
+        let case = Case { kind, pattern, transport, size, in_process, spool: spool(args, size) };
+        let runs = measure::measure(&case, args).await;
+        if let Some(spool) = &case.spool {
+            // What was measured has arrived: nobody needs it.
+            let _ = std::fs::remove_dir_all(&spool.dir);
+        }
+        let mut runs = runs?;
         runs.sort_by(|a, b| a.figure().total_cmp(&b.figure()));
         report.add(&case, &runs).map_err(|e| exit::stdout_failure(&e))?;
     }
     Ok(())
+}
+
+/// A spool for one case, so that nothing of another one is in it.
+fn spool(args: &BenchArgs, size: u64) -> Option<SpoolSettings> {
+    let dir = args.spool.as_ref()?.join(format!("bench-{}-{size}", std::process::id()));
+    Some(SpoolSettings { dir, sync: args.sync, ..SpoolSettings::default() })
 }
 
 fn pattern(args: &BenchArgs) -> Result<BenchPattern, Failure> {

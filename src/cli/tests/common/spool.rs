@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::run;
 
-/// Flags that make a spool independent of how full this machine's disk is.
-pub(crate) const ANY_DISK: [&str; 2] = ["-o", "min_free_disk=0"];
+/// Flags that make a spool small and independent of how full this machine's disk is.
+pub(crate) const ANY_DISK: [&str; 4] = ["-o", "min_free_disk=0", "-o", "segment_bytes=256Ki"];
 
 /// What `spool list` says.
 pub(crate) fn list(spool: &str) -> Value {
