@@ -457,6 +457,7 @@ impl Holding {
             self.holder.events.emit_kept(Event::Lost { name, from, to, records, bytes: 0 });
         }
         let ledger = self.holder.ledger(started.spool);
+        self.tell_of_dropped_name(&ledger, started);
         {
             let mut state = lock(&ledger.state);
             let mut session = Session::new(self.holder.topic, self.holder.window);
@@ -466,6 +467,19 @@ impl Holding {
             state.acknowledge(When::Idle);
         }
         self.role = Role::Started(ledger);
+    }
+
+    /// A name that we had, and that is new to its spool, was dropped meanwhile: it expired or was evicted, and what came
+    /// until now was not kept for it.
+    fn tell_of_dropped_name(&self, ledger: &SpoolLedger, started: &Started) {
+        let done = lock(&ledger.state).memory.done();
+        let (from, to) = (done.saturating_add(1), started.resume_after);
+        if !started.new || !self.holder.topic || done == 0 || from > to {
+            return;
+        }
+        let records = to.saturating_sub(done);
+        let name = self.holder.options.name.clone();
+        self.holder.events.emit_kept(Event::Lost { name, from, to, records, bytes: 0 });
     }
 
     /// Messages that arrived. Gives those back that are plain.
