@@ -112,7 +112,7 @@ async fn d08_block_waits_until_somebody_has_read() {
 /// Records in the files.
 fn kept(dir: &Path) -> u32 {
     let files = spool::SpoolFiles::open(dir).expect("a spool");
-    files.records(spool::Position::Oldest).map(|record| record.expect("a good one")).count() as u32
+    files.records(spool::Position::Oldest).inspect(|record| assert!(record.is_ok(), "{record:?}")).count() as u32
 }
 
 #[tokio::test]
@@ -301,7 +301,12 @@ async fn d08_the_number_of_messages_is_limited() {
     let mut sub = subscriber("slow").connect(publisher.local_endpoint()).expect("connect");
     take_big(&mut sub, 0..100).await;
     sub.ack_last();
-    soon(async { while publisher.send(big(100)).await.is_err() { tokio::time::sleep(QUICK).await } }).await;
+    soon(async {
+        while publisher.send(big(100)).await.is_err() {
+            tokio::time::sleep(QUICK).await
+        }
+    })
+    .await;
     take_big(&mut sub, 100..101).await;
 }
 
