@@ -82,19 +82,17 @@ impl Peers {
     fn judge(&mut self, event: &Event, wanted: Wanted) -> Option<Ended> {
         match event {
             Event::Connected { .. } => self.connected += 1,
-            Event::Disconnected { .. } => {
+            Event::Disconnected { peer, reason } => {
                 self.connected = self.connected.saturating_sub(1);
+                // A durable name is refused after the handshake.
+                if wanted.reject && (is_rejection(reason) || *reason == Reason::IdentityTaken) {
+                    return Some(Ended::Rejected(format!("{peer}: {reason}")));
+                }
                 if wanted.transient && self.connected == 0 {
                     return Some(Ended::LastPeerLeft);
                 }
             }
             Event::Refused { peer, reason, .. } if wanted.reject && is_rejection(reason) => {
-                return Some(Ended::Rejected(format!("{peer}: {reason}")));
-            }
-            // A durable name is refused after the handshake.
-            Event::Disconnected { peer, reason }
-                if wanted.reject && (is_rejection(reason) || *reason == Reason::IdentityTaken) =>
-            {
                 return Some(Ended::Rejected(format!("{peer}: {reason}")));
             }
             _ => {}
