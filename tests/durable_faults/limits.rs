@@ -301,7 +301,12 @@ async fn d08_the_number_of_messages_is_limited() {
     let mut sub = subscriber("slow").connect(publisher.local_endpoint()).expect("connect");
     take_big(&mut sub, 0..100).await;
     sub.ack_last();
-    soon(async { while publisher.send(big(100)).await.is_err() { tokio::time::sleep(QUICK).await } }).await;
+    soon(async {
+        while publisher.send(big(100)).await.is_err() {
+            tokio::time::sleep(QUICK).await
+        }
+    })
+    .await;
     take_big(&mut sub, 100..101).await;
 }
 
