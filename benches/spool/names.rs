@@ -54,27 +54,28 @@ fn homes(bench: &Bench) -> &'static Homes {
     })
 }
 
-/// Messages a second from a publisher on this spool to one live name, in one process.
-fn live(bench: &Bench, dir: &Path, keep: bool, name: String) -> f64 {
-    let rate = bench.several().block_on(async {
+/// Messages a second from a publisher on this spool to one live name, in one process; and processor time of each.
+fn live(bench: &Bench, dir: &Path, keep: bool, name: String) -> (f64, f64) {
+    let measured = bench.several().block_on(async {
         let publisher = publisher(dir, Sync::Never).append_all(keep).build().expect("open a spool");
         let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
         let taking = tokio::spawn(async move { take(endpoint, &name, LIVE).await });
         publisher.wait_for_subscribers(1).await.expect("open");
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), raw::cpu());
         let sender = publisher.clone();
         let sending = tokio::spawn(async move { enqueue(&sender, &message(SIZE), LIVE).await });
         let mut sub = taking.await.expect("no panic");
         let rate = LIVE as f64 / start.elapsed().as_secs_f64();
+        let cpu = (raw::cpu() - cpu) / LIVE as f64;
         sending.await.expect("no panic");
         sub.drop_name().await;
         sub.close().await;
         publisher.close().await;
-        rate
+        (rate, cpu)
     });
     // The next one is not to wait for what this one leaves to be written.
     raw::settle(dir);
-    rate
+    measured
 }
 
 pub(crate) fn b12(bench: &Bench) -> Vec<Sample> {
@@ -95,9 +96,12 @@ pub(crate) fn b12(bench: &Bench) -> Vec<Sample> {
             rates[at].push(live(bench, home, keep, name.clone()));
         }
     }
-    let [kept, sleeping, dead, alone] = rates.map(median);
-    samples.push(Sample::new("B12 live 1000", sleeping, kept));
-    samples.push(Sample::new("B12 live dead", dead, kept));
-    samples.push(Sample::new("B12 kept", kept, alone));
+    let [kept, sleeping, dead, alone] = rates.map(|runs: Vec<(f64, f64)>| {
+        let (rates, times) = runs.into_iter().unzip();
+        (median(rates), median(times))
+    });
+    samples.push(Sample::new("B12 live 1000", sleeping.0, kept.0).with_cpu(sleeping.1));
+    samples.push(Sample::new("B12 live dead", dead.0, kept.0).with_cpu(dead.1));
+    samples.push(Sample::new("B12 kept", kept.0, alone.0).with_cpu(kept.1));
     samples
 }
