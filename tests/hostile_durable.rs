@@ -879,3 +879,110 @@ async fn subscribers_that_come_go_and_retry_get_everything_in_order() {
     }
     soon(sending).await.expect("no panic");
 }
+
+// Callers that mean no good.
+
+#[tokio::test]
+async fn times_without_end_are_times() {
+    use std::time::SystemTime;
+    for every in [Duration::MAX, Duration::ZERO] {
+        let dir = Scratch::new();
+        let push = pusher(&dir.path("spool")).sync(Sync::Every(every)).stall_after(every).linger(Duration::ZERO);
+        let push = push.bind("tcp://127.0.0.1:0").await.expect("bind");
+        let watch = Watch::new(push.monitor());
+        let worker = raw_holder(&push.local_endpoint().expect("bound"), "PULL", b"w").await;
+        worker.send(&dstart(Ask { flags: 1, window: 1, ..Ask::default() })).await.expect("sent");
+        soon(worker.read_command("DOK")).await.expect("DOK");
+        let past = [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 30), SystemTime::now()];
+        for when in past {
+            soon(push.send_at("late", when)).await.expect("accepted");
+        }
+        let mut far = Vec::new();
+        for years in [1_u64, 1000, 100_000, 200_000_000_000] {
+            if let Some(when) = SystemTime::now().checked_add(Duration::from_secs(years * 31_557_600)) {
+                far.push(soon(push.send_at("far", when)).await.expect("accepted"));
+            }
+        }
+        for sequence in 1..=3_u64 {
+            soon(worker.read_message()).await.expect("a message");
+            worker.send(&dack(0, &[(sequence, 1)])).await.expect("sent");
+        }
+        let spool = push.spool().expect("a spool");
+        for receipt in far {
+            assert!(spool.cancel(receipt) && !spool.cancel(receipt));
+        }
+        for n in 0..10 {
+            soon(push.send(n.to_string())).await.expect("accepted");
+        }
+        worker.send(&dnack(4, u32::MAX)).await.expect("sent");
+        eventually("nacked", || push.spool().expect("a spool").names()[0].nacked > 0).await;
+        no_internal_error(&watch);
+        assert!(!watch.since(0).iter().any(|event| matches!(event, Event::SpoolFailed { .. })), "{:?}", watch.since(0));
+    }
+}
+
+#[test]
+fn a_spool_outlives_its_runtime_and_says_so() {
+    let dir = Scratch::new();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let push = pusher(&dir.path("spool")).build();
+    // Without a runtime it is built or refused, not more.
+    if let Ok(push) = push {
+        let _ = push.try_send("x");
+        drop(push);
+    }
+    let first = runtime();
+    let push = first.block_on(async {
+        let push = pusher(&dir.path("spool")).linger(Duration::ZERO).build().expect("a spool");
+        push.bind_to("tcp://127.0.0.1:0").await.expect("bind");
+        soon(push.send("1")).await.expect("accepted");
+        push
+    });
+    drop(first);
+    let _ = push.try_send("2");
+    let second = runtime();
+    second.block_on(async {
+        let _ = soon(push.send("3")).await;
+        let _ = soon(push.close()).await;
+        let _ = soon(push.send("4")).await;
+    });
+    drop(push);
+    second.block_on(async {
+        let again = pusher(&dir.path("spool")).bind("tcp://127.0.0.1:0").await.expect("the directory is free");
+        let mut pull = Pull::builder().durable("w").connect(again.local_endpoint().expect("bound")).expect("connect");
+        let mut got = Vec::new();
+        while let Ok(Ok(message)) = tokio::time::timeout(Duration::from_secs(1), pull.recv()).await {
+            got.push(text(&message));
+        }
+        assert!(got.contains(&"1".to_owned()), "{got:?}");
+        println!("{got:?}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_made_and_dropped_while_in_use() {
+    let dir = Scratch::new();
+    let publisher = std::sync::Arc::new(bound(publisher(&dir.path("spool"))).await);
+    let watch = Watch::new(publisher.monitor());
+    let mut sub = subscriber("a").connect(publisher.local_endpoint().expect("bound")).expect("connect");
+    let theirs = publisher.clone();
+    let changes = tokio::spawn(async move {
+        for n in 0..60 {
+            let spool = theirs.spool().expect("a spool");
+            let _ = soon(spool.declare("a", [["", "x", "y"][n % 3]])).await;
+            soon(theirs.send("m")).await.expect("accepted");
+            let _ = soon(spool.drop_name("a")).await;
+        }
+    });
+    let reading = tokio::spawn(async move {
+        while tokio::time::timeout(Duration::from_secs(3), sub.recv()).await.is_ok_and(|got| got.is_ok()) {}
+        sub
+    });
+    soon(changes).await.expect("no panic");
+    let sub = soon(reading).await.expect("no panic");
+    drop(sub);
+    no_internal_error(&watch);
+    let before = Instant::now();
+    soon(publisher.close()).await;
+    assert!(before.elapsed() < Duration::from_secs(10));
+}

@@ -471,13 +471,14 @@ impl Holding {
             let peer = self.address.to_string();
             self.holder.events.emit_kept(Event::SpoolChanged { peer, old, new: started.spool });
         }
-        if started.loss {
-            let (from, to) = started.lost;
-            let records = to.saturating_sub(from).saturating_add(1);
-            let name = self.holder.options.name.clone();
-            self.holder.events.emit_kept(Event::Lost { name, from, to, records, bytes: 0 });
-        }
         let ledger = self.holder.ledger(started.spool);
+        let done = lock(&ledger.state).memory.done();
+        if started.loss {
+            self.tell_loss(started.lost);
+        } else if started.new && before == Some(started.spool) && done < started.resume_after {
+            // The name that we held was dropped, and is made anew now: what was between is gone.
+            self.tell_loss((done.saturating_add(1), started.resume_after));
+        }
         {
             let mut state = lock(&ledger.state);
             let mut session = Session::new(self.holder.topic, self.holder.window);
@@ -487,6 +488,12 @@ impl Holding {
             state.acknowledge(When::Idle);
         }
         self.role = Role::Started(ledger);
+    }
+
+    fn tell_loss(&self, (from, to): (u64, u64)) {
+        let records = to.saturating_sub(from).saturating_add(1);
+        let name = self.holder.options.name.clone();
+        self.holder.events.emit_kept(Event::Lost { name, from, to, records, bytes: 0 });
     }
 
     /// Messages that arrived. Gives those back that are plain.
