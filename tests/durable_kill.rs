@@ -459,9 +459,21 @@ async fn a_publisher_is_killed(policy: &str) {
     let place = later(wire(&mut dice)).await.to_string();
     let child = Publisher { dir: &dir.spool(), place: place.clone(), policy, pattern: "pub" };
     let (accepted, steady, filed) = (Heard::default(), Heard::default(), Heard::default());
-    let with_file = || subscriber("filed").cursor_file(dir.path("cursor")).connect(place.as_str()).expect("connect");
+    let with_file = async || {
+        let open = || subscriber("filed").cursor_file(dir.path("cursor")).connect(place.as_str());
+        // A child of another test that is being born may have the lock with it for a moment.
+        soon(async {
+            loop {
+                match open() {
+                    Ok(sub) => break sub,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await
+    };
     let first = Listener::start(subscriber("steady").connect(place.as_str()).expect("connect"), &steady);
-    let mut second = Listener::start(with_file(), &filed);
+    let mut second = Listener::start(with_file().await, &filed);
     let mut truth = Truth::default();
     for round in 0..rounds {
         let player = child.start(round, 1_000_000, manner(&mut dice), &accepted);
@@ -469,7 +481,7 @@ async fn a_publisher_is_killed(policy: &str) {
         if dice.below(2) == 0 {
             // Its memory is only the file from here on.
             second.stop().await;
-            second = Listener::start(with_file(), &filed);
+            second = Listener::start(with_file().await, &filed);
         }
         truth.accept(&taken(&accepted));
         progress.tell(round, rounds, || format!("{} accepted", truth.accepted.len()));

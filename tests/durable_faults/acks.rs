@@ -315,6 +315,44 @@ async fn a_cursor_file_is_free_after_close() {
     }
 }
 
+/// Starts processes that end at once, until it is told to stop.
+fn bear_children() -> impl FnOnce() {
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let mother = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let _ = std::process::Command::new("true").status();
+        }
+    });
+    move || {
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        mother.join().expect("no panic");
+    }
+}
+
+#[tokio::test]
+#[ignore = "a child between fork and exec has the lock, too"]
+async fn a_cursor_file_is_free_though_children_are_born() {
+    let dir = Dir::new();
+    let end = bear_children();
+    for _ in 0..300 {
+        let sub = subscriber("all").cursor_file(dir.path("cursor")).build().expect("nobody else has it");
+        soon(sub.close()).await;
+    }
+    end();
+}
+
+#[tokio::test]
+async fn d06_a_spool_is_free_though_children_are_born() {
+    let dir = Dir::new();
+    let end = bear_children();
+    for _ in 0..30 {
+        let publisher = publisher(&dir.spool()).build().expect("nobody else has it");
+        soon(publisher.close()).await;
+    }
+    end();
+}
+
 #[tokio::test]
 async fn a_cursor_file_of_something_else_is_refused() {
     let dir = Dir::new();
