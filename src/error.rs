@@ -406,6 +406,8 @@ send_errors! {
         NoRoute = "no such peer: the id is unknown or the peer has left",
         /// The message exceeds a limit of this socket.
         TooLarge = "the message is larger than this socket may send",
+        /// Asked of a socket that was built without a spool.
+        NoSpool = "this socket keeps nothing: build it with spool(directory)",
         /// The spool is full (only with `WhenFull::Reject`).
         Full = "the spool is full",
         /// The spool has failed; open it again.

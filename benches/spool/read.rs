@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ginnel::spool::SpoolFiles;
 use ginnel::{Builder, Pub, Pull, Sub, Sync};
 
 use crate::append::{builder, enqueue, message, record_size};
@@ -27,10 +28,14 @@ pub(crate) async fn take(endpoint: ginnel::Endpoint, name: &str, count: u64) -> 
 
 /// Messages a second that a returning name gets from the disk: everything was written by a process that is gone, so
 /// nothing is in memory but the system's cache of the files.
-fn catch_up(bench: &Bench, line: &'static str, size: usize, count: u64) -> Vec<Sample> {
+fn catch_up(bench: &Bench, lines: [&'static str; 2], size: usize, count: u64) -> Vec<Sample> {
     let dir = bench.fresh("catch-up");
     child::fill(&dir, child::Fill { size, count, segment: 64 << 20, name: Some("late"), clean: true });
     let raw = raw::read(&dir) / record_size(size) as f64;
+    let start = Instant::now();
+    let verified = SpoolFiles::open(&dir).expect("a spool").verify().expect("no damage");
+    assert!(verified.records >= count, "{} records of {count}", verified.records);
+    let checked = count as f64 / start.elapsed().as_secs_f64();
     let (seconds, cpu) = bench.several().block_on(async {
         let publisher = publisher(&dir, Sync::Never).build().expect("open a spool");
         let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
@@ -42,12 +47,13 @@ fn catch_up(bench: &Bench, line: &'static str, size: usize, count: u64) -> Vec<S
         (seconds, cpu)
     });
     bench.remove(&dir);
-    vec![Sample::new(line, count as f64 / seconds, raw).with_cpu(cpu / count as f64)]
+    let delivered = Sample::new(lines[0], count as f64 / seconds, raw).with_cpu(cpu / count as f64);
+    vec![delivered, Sample::new(lines[1], checked, raw)]
 }
 
 pub(crate) fn b7(bench: &Bench) -> Vec<Sample> {
-    let mut samples = catch_up(bench, "B7 1 KiB", 1024, 400_000);
-    samples.extend(catch_up(bench, "B7 100 B", 100, 1_500_000));
+    let mut samples = catch_up(bench, ["B7 1 KiB", "B7 1 KiB read"], 1024, 400_000);
+    samples.extend(catch_up(bench, ["B7 100 B", "B7 100 B read"], 100, 1_500_000));
     samples
 }
 

@@ -1,7 +1,8 @@
 //! The prefixes of a name, each with the number from which it counts.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+
+use crate::store::prefixes::{self, covering};
 
 /// A set of prefixes on the first frame. A set, not counted: as in every PUB, the second SUBSCRIBE of a connection to
 /// the same prefix changes nothing and one CANCEL ends it.
@@ -22,23 +23,15 @@ impl Filter {
         Filter { prefixes: prefixes.into_iter().collect() }
     }
 
-    /// The set becomes `set`: prefixes that stay keep the number from which they count, new ones count from `from`;
-    /// one that narrows a former prefix counts from where that did, for what it wants was kept.
+    /// The set becomes `set`, and nothing that was kept for it and is still wanted is lost: see [`prefixes::replace`].
     pub(crate) fn replace(&mut self, set: &[Vec<u8>], from: u64) -> Replaced {
-        let before = std::mem::take(&mut self.prefixes);
-        let mut added = Vec::new();
-        for prefix in set {
-            if self.prefixes.contains_key(prefix) {
-                continue;
-            }
-            if !before.contains_key(prefix) {
-                added.push(prefix.clone());
-            }
-            let covered = covering(&before, prefix).map(|(_, from)| from).min();
-            self.prefixes.insert(prefix.clone(), covered.map_or(from, |former| former.min(from)));
-        }
-        let removed = before.into_keys().filter(|former| !self.prefixes.contains_key(former)).collect();
-        Replaced { added, removed }
+        let after = prefixes::replace(&self.prefixes, set.iter().map(Vec::as_slice), from);
+        let missing = |one: &BTreeMap<Vec<u8>, u64>, other: &BTreeMap<Vec<u8>, u64>| {
+            one.keys().filter(|prefix| !other.contains_key(*prefix)).cloned().collect()
+        };
+        let replaced = Replaced { added: missing(&after, &self.prefixes), removed: missing(&self.prefixes, &after) };
+        self.prefixes = after;
+        replaced
     }
 
     /// Whether it is new.
@@ -78,28 +71,6 @@ impl Filter {
     pub(crate) fn to_vec(&self) -> Vec<(Vec<u8>, u64)> {
         self.iter().map(|(prefix, from)| (prefix.to_vec(), from)).collect()
     }
-}
-
-/// All that `topic` starts with, from the longest to the shortest, and from where each counts: what sorts last at or
-/// before `topic` is one, or shares with it all that a shorter one could be.
-fn covering<'a>(
-    prefixes: &'a BTreeMap<Vec<u8>, u64>,
-    topic: &'a [u8],
-) -> impl Iterator<Item = (&'a [u8], u64)> + use<'a> {
-    let mut rest = Some(topic);
-    std::iter::from_fn(move || {
-        while let Some(part) = rest {
-            let range = prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(part)));
-            let (prefix, &from) = range.last()?;
-            let common = prefix.iter().zip(part).take_while(|(one, two)| one == two).count();
-            if common == prefix.len() {
-                rest = common.checked_sub(1).and_then(|shorter| topic.get(..shorter));
-                return Some((prefix.as_slice(), from));
-            }
-            rest = topic.get(..common);
-        }
-        None
-    })
 }
 
 #[cfg(test)]

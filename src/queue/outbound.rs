@@ -243,6 +243,11 @@ impl Outbound {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Bytes of control frames that wait for this peer.
+    pub(crate) fn control_backlog(&self, key: PeerKey) -> usize {
+        self.lock().peers.get(key).map_or(0, |peer| peer.outbox.control_len())
+    }
+
     /// Queues records out of a log. Called by the connection's own task just before it writes: nobody is woken.
     pub(crate) fn push_records(&self, key: PeerKey, chunks: Vec<Bytes>, messages: usize) {
         if let Some(peer) = self.lock().peers.get_mut(key) {

@@ -128,7 +128,7 @@ pub struct NameStats {
     pub connections: usize,
     /// Everything up to here is done.
     pub cursor: u64,
-    /// Numbers that it is behind: at most so many records.
+    /// Records that it is behind, at most: those that its prefixes do not match count, too.
     pub lag_records: u64,
     /// About how many bytes that is.
     pub lag_bytes: u64,
@@ -227,7 +227,8 @@ impl Spool {
             name: name.name.clone(),
             connections: state.holders.len(),
             cursor,
-            lag_records: stats.visible.saturating_sub(cursor),
+            // The books may be a moment older than the cursor.
+            lag_records: lag.lag_records.min(stats.visible.saturating_sub(cursor)),
             lag_bytes: lag.lag_bytes,
             lag_age: lag.lag_age,
             in_flight: state.queue.total_in_flight() as u64,

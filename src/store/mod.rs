@@ -15,6 +15,7 @@ pub(crate) mod inspect;
 pub(crate) mod interest;
 pub(crate) mod log;
 pub(crate) mod names;
+pub(crate) mod prefixes;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod ring;

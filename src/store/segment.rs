@@ -172,7 +172,8 @@ pub(crate) fn base_of(name: &str) -> Option<u64> {
     if digits.len() != DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok()
+    // No spool gets to half of all numbers: such a name is none of ours, and the next number has to be one.
+    digits.parse().ok().filter(|&base| base <= u64::MAX / 2)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 
 use crate::durable::holder::{Memory, Session};
 use crate::engine::events::Events;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Shared, Via};
 use crate::event::{Event, Reason};
 use crate::message::SpoolId;
 use crate::options::Options;
@@ -67,6 +67,11 @@ struct LedgerState {
     live: Option<Live>,
 }
 
+/// Spools remembered at most, beside those that are connected.
+const MOST_SPOOLS: usize = 4096;
+/// A peer that leaves so many bytes of acknowledgements unread gets no more until it reads: they merge meanwhile.
+const MOST_UNREAD: usize = 64 * 1024;
+
 /// Why acknowledgements are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -90,6 +95,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
+    /// The peer does not read what we send. When it does, its task looks again.
+    fn is_stuck(&self) -> bool {
+        self.outbound.control_backlog(self.key) > MOST_UNREAD
+    }
+
     fn send(&self, command: &Durable) {
         let mut out = BytesMut::new();
         wire::encode(&mut out, command);
@@ -103,6 +113,9 @@ impl LedgerState {
         let Some(live) = &mut self.live else { return false };
         // The clock is not asked for every message.
         if when == When::Gathered && live.session.is_waiting() {
+            return false;
+        }
+        if live.is_stuck() {
             return false;
         }
         let idle = when == When::Idle;
@@ -288,7 +301,13 @@ impl Holder {
             let state = Mutex::new(LedgerState { memory: Memory::default(), live: None });
             Arc::new(SpoolLedger { spool, state, saver: self.saver.clone() })
         };
-        lock(&self.ledgers).entry(spool).or_insert_with(fresh).clone()
+        let mut ledgers = lock(&self.ledgers);
+        if ledgers.len() >= MOST_SPOOLS && !ledgers.contains_key(&spool) {
+            // Strangers may call themselves as they like. What is forgotten may come again.
+            let gone = ledgers.iter().find(|(_, ledger)| lock(&ledger.state).live.is_none()).map(|(spool, _)| *spool);
+            gone.and_then(|spool| ledgers.remove(&spool));
+        }
+        ledgers.entry(spool).or_insert_with(fresh).clone()
     }
 
     /// The spool that is expected behind this peer: the last one, or the only one that is known.
@@ -444,20 +463,22 @@ impl Holding {
     }
 
     fn begin(&mut self, shared: &Shared, started: &Started) {
-        let before = lock(&self.holder.last).insert(self.key, started.spool);
+        // Whoever came to us comes with another key the next time.
+        let dialed = matches!(shared.table().get(&self.key).map(|entry| entry.via), Some(Via::Dial(_)));
+        let before = if dialed { lock(&self.holder.last).insert(self.key, started.spool) } else { None };
         if let Some(old) = before.filter(|old| *old != started.spool) {
             lock(&self.holder.ledgers).remove(&old);
             let peer = self.address.to_string();
             self.holder.events.emit_kept(Event::SpoolChanged { peer, old, new: started.spool });
         }
-        if started.loss {
-            let (from, to) = started.lost;
-            let records = to.saturating_sub(from).saturating_add(1);
-            let name = self.holder.options.name.clone();
-            self.holder.events.emit_kept(Event::Lost { name, from, to, records, bytes: 0 });
-        }
         let ledger = self.holder.ledger(started.spool);
-        self.tell_of_dropped_name(&ledger, started);
+        let done = lock(&ledger.state).memory.done();
+        if started.loss {
+            self.tell_loss(started.lost);
+        } else if started.new && (before == Some(started.spool) || done > 0) && done < started.resume_after {
+            // The name that we held, now or in an earlier run, was dropped and is made anew: what was between is gone.
+            self.tell_loss((done.saturating_add(1), started.resume_after));
+        }
         {
             let mut state = lock(&ledger.state);
             let mut session = Session::new(self.holder.topic, self.holder.window);
@@ -469,15 +490,8 @@ impl Holding {
         self.role = Role::Started(ledger);
     }
 
-    /// A name that we had, and that is new to its spool, was dropped meanwhile: it expired or was evicted, and what came
-    /// until now was not kept for it.
-    fn tell_of_dropped_name(&self, ledger: &SpoolLedger, started: &Started) {
-        let done = lock(&ledger.state).memory.done();
-        let (from, to) = (done.saturating_add(1), started.resume_after);
-        if !started.new || !self.holder.topic || done == 0 || from > to {
-            return;
-        }
-        let records = to.saturating_sub(done);
+    fn tell_loss(&self, (from, to): (u64, u64)) {
+        let records = to.saturating_sub(from).saturating_add(1);
         let name = self.holder.options.name.clone();
         self.holder.events.emit_kept(Event::Lost { name, from, to, records, bytes: 0 });
     }
@@ -528,10 +542,15 @@ impl Holding {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         let Role::Started(ledger) = &self.role else { return };
         loop {
-            let deadline = {
-                let state = lock(&ledger.state);
-                state.live.as_ref().filter(|live| live.key == self.key).and_then(|live| live.session.deadline())
-            };
+            let state = lock(&ledger.state);
+            let live = state.live.as_ref().filter(|live| live.key == self.key && !live.is_stuck());
+            let kept_back = live.is_some_and(|live| !live.session.is_waiting());
+            let deadline = live.and_then(|live| live.session.deadline());
+            drop(state);
+            if kept_back {
+                ledger.note(|_| {}, When::Idle);
+                continue;
+            }
             let Some(deadline) = deadline else {
                 self.timer = None;
                 return;

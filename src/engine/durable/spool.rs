@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::durable::filter::Filter;
+use crate::durable::filter::{Filter, Replaced};
 use crate::durable::queue::{HolderKey, Kind, Queue, Window};
 use crate::durable::ranges::Ranges;
 use crate::engine::events::Events;
@@ -360,11 +360,17 @@ impl Spool {
         if old.len() == prefixes.len() && prefixes.iter().all(|prefix| state.filter.get(prefix).is_some()) {
             return false;
         }
-        let first = self.log.change_interest(|interest| {
-            prefixes.iter().for_each(|prefix| interest.add(prefix));
-            old.iter().for_each(|prefix| interest.remove(prefix));
+        // First the new ones, so that no record slips between; then what became of the old ones.
+        let first = self.log.change_interest(|interest| prefixes.iter().for_each(|prefix| interest.add(prefix)));
+        let replaced = state.filter.replace(prefixes, first);
+        let after = state.filter.to_vec();
+        self.log.change_interest(|interest| {
+            after.iter().for_each(|(prefix, _)| interest.add(prefix));
+            old.iter().chain(prefixes).for_each(|prefix| interest.remove(prefix));
         });
-        state.filter.replace(prefixes, first);
+        if replaced == Replaced::default() {
+            return false;
+        }
         self.store_filter(name, &state);
         true
     }

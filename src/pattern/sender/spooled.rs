@@ -25,14 +25,14 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError`], with the message: `Closed`, `Timeout`, `TooLarge`, `Full` (only with `WhenFull::Reject`),
-    /// `SpoolFailed`; `NoRoute` on a socket without a spool.
+    /// `SpoolFailed`; `NoSpool` on a socket without one.
     ///
     /// # Cancel safety
     /// Safe: dropped before it is done, nothing was handed over.
     pub async fn enqueue(&self, message: impl Into<Message>) -> Result<Pending, SendError<Message>> {
         match &self.route {
             Route::Log(spool, _) => spool.append(message.into(), self.options().send_timeout).await,
-            _ => Err(SendError::NoRoute(message.into())),
+            _ => Err(SendError::NoSpool(message.into())),
         }
     }
 
@@ -48,7 +48,7 @@ impl Sender {
     pub async fn send_at(&self, message: impl Into<Message>, when: SystemTime) -> Result<Receipt, SendError<Message>> {
         match &self.route {
             Route::Log(spool, _) => spool.append_at(message.into(), when).await?.accepted().await,
-            _ => Err(SendError::NoRoute(message.into())),
+            _ => Err(SendError::NoSpool(message.into())),
         }
     }
 

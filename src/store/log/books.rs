@@ -121,6 +121,12 @@ impl Books {
         bytes
     }
 
+    /// Records behind this position, at most: those that a name may have to read still.
+    pub(crate) fn lag_records(&self, cursor: u64) -> u64 {
+        let behind = self.segments.iter().filter(|segment| segment.last > cursor);
+        behind.map(|segment| segment.records.min(segment.last - cursor)).sum()
+    }
+
     /// The time of the oldest record behind this position, about: that of its segment's first. `None` if there is none.
     pub(crate) fn oldest_time(&self, cursor: u64) -> Option<i64> {
         let mut segments = self.segments.iter().filter(|segment| segment.last > cursor && segment.records > 0);

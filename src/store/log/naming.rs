@@ -3,6 +3,7 @@
 //! A change is in memory at once and marks the registry; it is saved within a second, or when asked. Absent: who may
 //! have a name, what a holder is told. Next: `waits`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,8 @@ use super::shared::{Shared, locked};
 use super::stats::Counters;
 use crate::store::interest::Interest;
 use crate::store::names::{NameKind, NameRecord, Registry};
+use crate::store::prefixes;
+use crate::store::scan::Segment;
 
 impl Shared {
     pub(super) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
@@ -52,15 +55,10 @@ impl Shared {
         let from = if new { start + 1 } else { from };
         record.declared = true;
         record.seen = now;
-        let old = std::mem::take(&mut record.filters);
-        for &prefix in prefixes {
-            let since = old.iter().find(|filter| filter.0 == prefix).map_or(from, |filter| filter.1);
-            if !record.filters.iter().any(|filter| filter.0 == prefix) {
-                record.filters.push((prefix.to_vec(), since));
-                front.interest.add(prefix);
-            }
-        }
-        old.iter().for_each(|filter| front.interest.remove(&filter.0));
+        let old: BTreeMap<Vec<u8>, u64> = std::mem::take(&mut record.filters).into_iter().collect();
+        record.filters = prefixes::replace(&old, prefixes.iter().copied(), from).into_iter().collect();
+        record.filters.iter().for_each(|filter| front.interest.add(&filter.0));
+        old.keys().for_each(|prefix| front.interest.remove(prefix));
         books.dirty = true;
         new
     }
@@ -99,7 +97,8 @@ impl Shared {
 
     pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
         let mut books = locked(&self.books);
-        let first = books.segments.front().filter(|segment| segment.sealed).map(|segment| segment.last);
+        let goes = |segment: &&Segment| segment.sealed || segment.end > self.segment_size;
+        let first = books.segments.front().filter(goes).map(|segment| segment.last);
         let Some(record) = books.registry.names.get_mut(name) else { return };
         let frees = first.is_some_and(|last| record.cursor < last && cursor >= last) || self.options.max_messages > 0;
         if cursor >= record.cursor {

@@ -58,6 +58,7 @@ pub(crate) struct LogStats {
 pub(crate) struct NameLag {
     pub(crate) name: String,
     /// An upper bound: what others wanted counts, too.
+    pub(crate) lag_records: u64,
     pub(crate) lag_bytes: u64,
     pub(crate) lag_age: Duration,
     pub(crate) lost_records: u64,
@@ -176,6 +177,7 @@ fn lag(books: &Books, name: &NameRecord, now: i64, wall: i64) -> NameLag {
     let expires = i64::from(name.expiry_s).saturating_mul(1_000_000).saturating_add(name.seen).saturating_sub(wall);
     NameLag {
         name: name.name.clone(),
+        lag_records: books.lag_records(name.cursor),
         lag_bytes: books.lag_bytes(name.cursor),
         lag_age: books.oldest_time(name.cursor).map_or(Duration::ZERO, |time| micros(now.saturating_sub(time))),
         lost_records: name.lost_records,

@@ -94,12 +94,18 @@ fn a_later_minor_version_is_read() {
 fn names_are_twenty_digits() {
     assert_eq!(file_name(1), "00000000000000000001.seg");
     assert_eq!(file_name(u64::MAX), "18446744073709551615.seg");
-    for base in [0, 1, 41_873, u64::MAX] {
+    for base in [0, 1, 41_873, u64::MAX / 2] {
         assert_eq!(base_of(&file_name(base)), Some(base));
     }
-    for name in
-        ["", ".seg", "1.seg", "0000000000000000000a.seg", "99999999999999999999.seg", "+0000000000000000001.seg"]
-    {
+    for name in [
+        "",
+        ".seg",
+        "1.seg",
+        "18446744073709551615.seg",
+        "0000000000000000000a.seg",
+        "99999999999999999999.seg",
+        "+0000000000000000001.seg",
+    ] {
         assert_eq!(base_of(name), None, "{name}");
     }
     assert_eq!(base_of("00000000000000000001.seg.damaged"), None);

@@ -77,7 +77,7 @@ fn a_failed_log_refuses_appends_fails_receipts_and_goes_on_reading() {
 #[test]
 fn any_call_that_fails_once_breaks_no_promise() {
     let mut faults = 0;
-    for i in 0..40 {
+    for i in (0..40).step_by(2) {
         let Workload { options, push, ops } = workload(i);
         let whole = SimStorage::new(i);
         run(&whole, &options, push, &ops);

@@ -33,7 +33,10 @@ impl Writer {
         let floor = if shared.options.append_all { kept } else { books.floor().max(kept) };
         // With a limit of messages even the newest segment may stand in the way.
         let max = shared.options.max_messages;
-        let turn = max > 0 && books.records() >= max && self.records > 0 && floor >= self.last;
+        let done = self.records > 0 && floor >= self.last;
+        // So may one that a single record made larger than the rest of the room.
+        let large = self.offset > shared.segment_size;
+        let turn = done && ((max > 0 && books.records() >= max) || large);
         drop(books);
         if turn {
             self.rotate(shared, self.last + 1)?;
@@ -67,7 +70,10 @@ impl Writer {
         let name = topics.min_by_key(|name| name.cursor).map(|name| name.name.clone());
         drop(books);
         match name {
-            Some(name) => self.drop_names(shared, &[name])?,
+            Some(name) => {
+                self.tell_eviction(shared, &name);
+                self.drop_names(shared, &[name])?;
+            }
             // Pinned by nobody that can be evicted: an outbox, a recording.
             None => return self.drop_oldest(shared),
         }
@@ -76,6 +82,18 @@ impl Writer {
         }
         self.release(shared)?;
         Ok(true)
+    }
+
+    /// What an evicted name will never get.
+    fn tell_eviction(&self, shared: &Arc<Shared>, name: &str) {
+        let books = locked(&shared.books);
+        let Some(cursor) = books.registry.names.get(name).map(|name| name.cursor) else { return };
+        let (records, bytes) = (books.lag_records(cursor), books.lag_bytes(cursor));
+        drop(books);
+        Counters::add(&shared.counters.dropped_records, records);
+        Counters::add(&shared.counters.dropped_bytes, bytes);
+        let (name, from, to) = (name.to_owned(), cursor + 1, self.last.max(cursor + 1));
+        shared.witness.event(Event::Lost { name, from, to, records, bytes });
     }
 
     fn drop_names(&mut self, shared: &Arc<Shared>, names: &[String]) -> Result<(), Stop> {

@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -22,6 +23,8 @@ use crate::store::storage::{File, Open, Storage, write_all_at};
 /// Prepared ahead, and made at once by the writer itself.
 pub(super) const AHEAD: &str = "spare-0.tmp";
 pub(crate) const AT_ONCE: &str = "spare-1.tmp";
+/// Between two looks at a file that is being prepared.
+const NEARLY: Duration = Duration::from_micros(200);
 
 /// A number that nobody can foresee, for salts and identities.
 pub(crate) fn random() -> u64 {
@@ -142,7 +145,16 @@ impl Writer {
         loop {
             let mut books = locked(&shared.books);
             let ready = books.spare.take();
-            let bytes = books.bytes();
+            if ready.is_none() && books.preparing > 0 {
+                // The next file is nearly there, and there may be no room for another: it is waited for.
+                drop(books);
+                std::thread::sleep(NEARLY);
+                continue;
+            }
+            // What everybody has read goes right after.
+            let newest = books.segments.back().map_or(0, |segment| segment.size);
+            let goes = self.records > 0 && !shared.options.append_all && books.floor() >= self.last;
+            let bytes = books.bytes().saturating_sub(if goes { newest } else { 0 });
             drop(books);
             if let Some(spare) = ready {
                 return Ok(spare);
