@@ -324,9 +324,9 @@ pub enum Event {
         from: u64,
         /// The last one.
         to: u64,
-        /// How many records were lost, as far as that is known.
+        /// How many records were lost, as far as that is known: at most so many where only the numbers are.
         records: u64,
-        /// Their bytes.
+        /// Their bytes; 0 where they are not known, as on the holder's side.
         bytes: u64,
     },
     /// A part of the spool cannot be read; what is good before and after it stays.

@@ -185,3 +185,29 @@ async fn a_message_comes_at_its_time_and_not_if_it_was_withdrawn() {
     assert!(!push.spool().expect("a spool").cancel(late), "only once");
     assert!(pull.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn d03_a_holder_whose_name_was_dropped_hears_what_it_missed() {
+    let dir = Dir::new();
+    let publisher = publisher(&dir.spool()).append_all(true).declare("it", [""]).bind("tcp://127.0.0.1:0").await;
+    let publisher = publisher.expect("a spool");
+    let _ = publisher.send("1").await.expect("accepted");
+    let mut sub = subscriber("it").connect(publisher.local_endpoint()).expect("connect");
+    let token = soon(sub.recv_delivery()).await.expect("a message").token().expect("a token");
+    sub.close().await;
+    assert!(publisher.spool().expect("a spool").drop_name("it").await.expect("saved"));
+    for n in ["2", "3"] {
+        let _ = publisher.send(n).await.expect("accepted");
+    }
+    let sub = subscriber("it").resume_from([token]).build().expect("options");
+    let mut monitor = sub.monitor();
+    sub.connect_to(publisher.local_endpoint()).expect("connect");
+    let (from, to) = loop {
+        if let Event::Lost { from, to, .. } = soon(monitor.recv()).await.expect("an event") {
+            break (from, to);
+        }
+    };
+    assert_eq!((from, to), (2, 3));
+    sub.close().await;
+    publisher.close().await;
+}

@@ -275,6 +275,7 @@ async fn a_spooler_cannot_speak_for_another() {
 }
 
 #[tokio::test]
+#[ignore = "measures the whole process's memory: run it alone"]
 async fn acknowledgements_that_nobody_reads_take_no_memory() {
     let listener = RawListener::tcp().await;
     let mut sub = subscriber("a").connect(&listener.endpoint).expect("connect");

@@ -15,7 +15,7 @@ const SIZE: usize = 1024;
 /// Messages of one live run.
 const LIVE: u64 = 200_000;
 /// Live runs of each kind in a round, in turns: single ones scatter too much for a gate of 5 %.
-const CYCLES: usize = 5;
+const CYCLES: usize = 4;
 
 /// The directories of all rounds: filling them anew would take long.
 struct Homes {
@@ -54,25 +54,28 @@ fn homes(bench: &Bench) -> &'static Homes {
     })
 }
 
-/// Messages a second from a publisher on this spool to one live name, in one process.
-fn live(bench: &Bench, dir: &Path, keep: bool, name: String) -> f64 {
-    raw::settle(dir);
-    bench.several().block_on(async {
+/// Messages a second from a publisher on this spool to one live name, in one process; and processor time of each.
+fn live(bench: &Bench, dir: &Path, keep: bool, name: String) -> (f64, f64) {
+    let measured = bench.several().block_on(async {
         let publisher = publisher(dir, Sync::Never).append_all(keep).build().expect("open a spool");
         let endpoint = publisher.bind_to(bench.place()).await.expect("bind");
         let taking = tokio::spawn(async move { take(endpoint, &name, LIVE).await });
         publisher.wait_for_subscribers(1).await.expect("open");
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), raw::cpu());
         let sender = publisher.clone();
         let sending = tokio::spawn(async move { enqueue(&sender, &message(SIZE), LIVE).await });
         let mut sub = taking.await.expect("no panic");
         let rate = LIVE as f64 / start.elapsed().as_secs_f64();
+        let cpu = (raw::cpu() - cpu) / LIVE as f64;
         sending.await.expect("no panic");
         sub.drop_name().await;
         sub.close().await;
         publisher.close().await;
-        rate
-    })
+        (rate, cpu)
+    });
+    // The next one is not to wait for what this one leaves to be written.
+    raw::settle(dir);
+    measured
 }
 
 pub(crate) fn b12(bench: &Bench) -> Vec<Sample> {
@@ -86,13 +89,19 @@ pub(crate) fn b12(bench: &Bench) -> Vec<Sample> {
     for cycle in 0..CYCLES {
         let name = format!("live-{}-{cycle}", bench.round.get());
         let runs = [(&homes.kept, true), (&homes.sleeping, false), (&homes.dead, false), (&homes.alone, false)];
-        for (rates, (home, keep)) in rates.iter_mut().zip(runs) {
-            rates.push(live(bench, home, keep, name.clone()));
+        // Each comes after each other as often.
+        for turn in 0..runs.len() {
+            let at = (turn + cycle) % runs.len();
+            let (home, keep) = runs[at];
+            rates[at].push(live(bench, home, keep, name.clone()));
         }
     }
-    let [kept, sleeping, dead, alone] = rates.map(median);
-    samples.push(Sample::new("B12 live 1000", sleeping, kept));
-    samples.push(Sample::new("B12 live dead", dead, kept));
-    samples.push(Sample::new("B12 kept", kept, alone));
+    let [kept, sleeping, dead, alone] = rates.map(|runs: Vec<(f64, f64)>| {
+        let (rates, times) = runs.into_iter().unzip();
+        (median(rates), median(times))
+    });
+    samples.push(Sample::new("B12 live 1000", sleeping.0, kept.0).with_cpu(sleeping.1));
+    samples.push(Sample::new("B12 live dead", dead.0, kept.0).with_cpu(dead.1));
+    samples.push(Sample::new("B12 kept", kept.0, alone.0).with_cpu(kept.1));
     samples
 }

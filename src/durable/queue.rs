@@ -43,7 +43,7 @@ pub(crate) enum Next {
     Again(u64),
     /// Read on: the first record above this number is to be sent or skipped.
     After(u64),
-    /// The window is closed, or it is another worker's turn ([`Queue::turn`]).
+    /// The window is closed, or it is another worker's turn.
     Full,
     /// As `Full`, until a record is due to be sent again.
     Later(Instant),

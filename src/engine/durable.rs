@@ -3,6 +3,7 @@
 //! `spool` is a socket's spool with its names, `spooler` one connection of it, `records` that connection's place in
 //! the log; `holder` is the other side. A socket without durability pays one `Option` here and there.
 
+mod claim;
 pub(crate) mod holder;
 mod records;
 pub(crate) mod spool;
@@ -119,7 +120,8 @@ impl Part {
                     durable,
                     name: std::str::from_utf8(name).unwrap_or_default(),
                     user: peer.user.as_deref(),
-                    silence: shared.options.heartbeat.interval,
+                    // One that is idle and well may be silent for one interval and a round trip.
+                    silence: shared.options.heartbeat.interval * 2,
                 };
                 Ok(Some(Part::Spooler(Box::new(Spooler::new(spool.clone(), &guest)))))
             }

@@ -112,7 +112,7 @@ async fn d08_block_waits_until_somebody_has_read() {
 /// Records in the files.
 fn kept(dir: &Path) -> u32 {
     let files = spool::SpoolFiles::open(dir).expect("a spool");
-    files.records(spool::Position::Oldest).map(|record| record.expect("a good one")).count() as u32
+    files.records(spool::Position::Oldest).inspect(|record| assert!(record.is_ok(), "{record:?}")).count() as u32
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ Examples:
 pub(crate) const SPOOL_VERIFY: &str = "\
 Examples:
   ginnel spool verify q
-  ginnel spool verify q || ginnel spool repair q";
+  ginnel spool verify q && echo good";
 
 pub(crate) const SPOOL_DUMP: &str = "\
 A time is written as 2026-01-31T12:00:00Z. A bad record is named on stderr, the

@@ -82,8 +82,12 @@ impl Peers {
     fn judge(&mut self, event: &Event, wanted: Wanted) -> Option<Ended> {
         match event {
             Event::Connected { .. } => self.connected += 1,
-            Event::Disconnected { .. } => {
+            Event::Disconnected { peer, reason } => {
                 self.connected = self.connected.saturating_sub(1);
+                // A durable name is refused after the handshake.
+                if wanted.reject && (is_rejection(reason) || *reason == Reason::IdentityTaken) {
+                    return Some(Ended::Rejected(format!("{peer}: {reason}")));
+                }
                 if wanted.transient && self.connected == 0 {
                     return Some(Ended::LastPeerLeft);
                 }
@@ -197,7 +201,7 @@ fn spool_text(event: &Event) -> String {
         Event::NamesLost => "the durable names are lost: both copies of the registry were unreadable".to_owned(),
         Event::NameExpired { name } => format!("dropped the durable name \"{name}\""),
         Event::NameStalled { name, lag } => format!("\"{name}\" takes nothing: {lag} records behind"),
-        Event::PlainPeer { peer } => format!("{peer} has no durable delivery; served as a plain peer"),
+        Event::PlainPeer { peer } => format!("{peer} takes no part in durable delivery"),
         Event::SpoolChanged { peer, old, new } => format!("{peer} has another spool: {new} instead of {old}"),
         Event::DeadLetter { name, sequence } => format!("record {sequence} is a dead letter of \"{name}\""),
         Event::ClockStep { by_ms } => format!("the clock was set by {by_ms} ms; ages go by the old one"),

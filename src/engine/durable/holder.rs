@@ -475,8 +475,8 @@ impl Holding {
         let done = lock(&ledger.state).memory.done();
         if started.loss {
             self.tell_loss(started.lost);
-        } else if started.new && before == Some(started.spool) && done < started.resume_after {
-            // The name that we held was dropped, and is made anew now: what was between is gone.
+        } else if started.new && (before == Some(started.spool) || done > 0) && done < started.resume_after {
+            // The name that we held, now or in an earlier run, was dropped and is made anew: what was between is gone.
             self.tell_loss((done.saturating_add(1), started.resume_after));
         }
         {

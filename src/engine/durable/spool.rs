@@ -1,8 +1,8 @@
-//! A socket's spool with its names: [`Spool`] — who may hold a name, where each one is, and what happens to it.
+//! A socket's spool with its names: [`Spool`] — where each name is, and what happens to it.
 //!
 //! It joins `store` (the log and the registry) to `durable` (what a name still has to get). One lock per name, held
 //! for one turn of a connection; what must be on disk before a peer hears of it is saved by the caller, away from
-//! its task. Per connection: `spooler`. Absent: bytes of the wire.
+//! its task. Who may hold a name: `claim`. Per connection: `spooler`. Absent: bytes of the wire.
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::claim::refuse;
 use crate::durable::filter::{Filter, Replaced};
-use crate::durable::queue::{HolderKey, Kind, Queue, Window};
+use crate::durable::queue::{HolderKey, Kind, Queue};
 use crate::durable::ranges::Ranges;
 use crate::engine::events::Events;
 use crate::error::OpenError;
@@ -23,7 +24,7 @@ use crate::queue::outbound::Outbound;
 use crate::store::log::{Log, Witness};
 use crate::store::names::{NameKind, NameRecord};
 use crate::store::reader::Taken;
-use crate::wire::command::durable::{Refusal, Start, Started};
+use crate::wire::command::durable::Refusal;
 
 /// The name of a PUSH's own queue.
 pub(crate) const OUTBOX: &str = "";
@@ -91,39 +92,6 @@ pub(crate) struct Counts {
     pub(crate) acked: u64,
     pub(crate) nacked: u64,
     pub(crate) expired: u64,
-}
-
-/// A holder at the door.
-pub(crate) struct Claim<'a> {
-    pub(crate) key: PeerKey,
-    pub(crate) name: &'a str,
-    pub(crate) user: Option<&'a str>,
-    pub(crate) start: &'a Start,
-    /// What it subscribed to before it asked.
-    pub(crate) topics: &'a [Vec<u8>],
-    /// A holder silent for so long may be replaced.
-    pub(crate) silence: Duration,
-}
-
-/// A holder that was let in.
-pub(crate) struct Granted {
-    pub(crate) name: Arc<Name>,
-    pub(crate) holder: HolderKey,
-    pub(crate) answer: Started,
-    pub(crate) save: Save,
-}
-
-/// What has to be on disk before the answer is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Save {
-    Nothing,
-    Once,
-    /// A new name: a slot that is lost must not be older than it.
-    Both,
-}
-
-fn refuse<T>(code: u16, retry_ms: u32, text: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal { code, retry_ms, text: text.into() })
 }
 
 impl Name {
@@ -276,7 +244,7 @@ impl Spool {
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<String, Arc<Name>>> {
+    pub(super) fn names(&self) -> MutexGuard<'_, HashMap<String, Arc<Name>>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,7 +276,7 @@ impl Spool {
         name.heard.store(self.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn silence(&self, name: &Name) -> Duration {
+    pub(super) fn silence(&self, name: &Name) -> Duration {
         let now = self.epoch.elapsed().as_millis() as u64;
         Duration::from_millis(now.saturating_sub(name.heard.load(Ordering::Relaxed)))
     }
@@ -331,7 +299,7 @@ impl Spool {
     }
 
     /// A new name, from now or from the oldest record.
-    fn insert(
+    pub(super) fn insert(
         &self,
         names: &mut HashMap<String, Arc<Name>>,
         name: &str,
@@ -354,7 +322,7 @@ impl Spool {
     }
 
     /// Replaces a name's prefixes; those that are new count from now.
-    fn refilter(&self, name: &Name, prefixes: &[Vec<u8>]) -> bool {
+    pub(super) fn refilter(&self, name: &Name, prefixes: &[Vec<u8>]) -> bool {
         let mut state = name.lock();
         let old: Vec<Vec<u8>> = state.filter.iter().map(|(prefix, _)| prefix.to_vec()).collect();
         if old.len() == prefixes.len() && prefixes.iter().all(|prefix| state.filter.get(prefix).is_some()) {
@@ -410,162 +378,6 @@ impl Spool {
     /// Prefixes of subscribers without a name.
     pub(crate) fn change_plain(&self, prefix: &[u8], add: bool) {
         self.log.change_interest(|interest| if add { interest.add(prefix) } else { interest.remove(prefix) });
-    }
-
-    /// A worker of a PUSH joins; `label` is the name that it gives itself.
-    pub(crate) fn join_outbox(
-        &self,
-        key: PeerKey,
-        window: Window,
-        start: &Start,
-        label: Option<&str>,
-    ) -> Result<Granted, Refusal> {
-        let Some(name) = self.names().get(OUTBOX).cloned() else {
-            return refuse(Refusal::SPOOL_FAILED, 1000, "the spool is closing");
-        };
-        let (holder, wakers) = {
-            let mut state = name.lock();
-            let holder = match label.filter(|_| self.options.pin) {
-                Some(label) => state.queue.join_as(label, window),
-                None => Some(state.queue.join(window)),
-            };
-            let Some(holder) = holder else {
-                return refuse(Refusal::IN_USE, 200, "a worker of this name is connected, and records are pinned");
-            };
-            state.holders.push((key, holder));
-            (holder, state.wake_others())
-        };
-        wakers.into_iter().for_each(Waker::wake);
-        let changed = start.spool != self.log.id() && start.spool != crate::message::SpoolId::NONE;
-        let mut answer = self.answer(name.lock().queue.cursor(), changed);
-        self.add_loss(&mut answer, OUTBOX);
-        Ok(Granted { name, holder, answer, save: Save::Nothing })
-    }
-
-    /// What the name lost and was not told of yet.
-    fn add_loss(&self, answer: &mut Started, name: &str) {
-        if let Some(lost) = self.log.registry(|registry| registry.names.get_mut(name).and_then(|name| name.lost)) {
-            (answer.loss, answer.lost) = (true, lost);
-        }
-    }
-
-    fn answer(&self, resume_after: u64, changed: bool) -> Started {
-        Started {
-            new: false,
-            changed,
-            loss: false,
-            spool: self.log.id(),
-            resume_after,
-            head: self.log.newest(),
-            oldest: self.log.oldest(),
-            lost: (0, 0),
-        }
-    }
-
-    /// A holder asks for its name.
-    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refusal> {
-        if !is_durable_name(claim.name) {
-            return refuse(Refusal::BAD_NAME, 0, "a name is 1 to 64 bytes of printable ASCII without space");
-        }
-        if self.options.require_auth && claim.user.is_none() {
-            return refuse(Refusal::NOT_ALLOWED, 0, "this spool gives names to authenticated peers only");
-        }
-        let mut names = self.names();
-        let Some(known) = names.get(claim.name).cloned() else {
-            self.check_done(claim)?;
-            let owner = claim.user.map(str::to_owned);
-            let name = self.insert(&mut names, claim.name, claim.topics, claim.start.oldest, |record| {
-                record.owner = owner;
-                match claim.start.expiry_s {
-                    0 => {}
-                    u32::MAX => record.expiry_s = 0,
-                    seconds => record.expiry_s = seconds,
-                }
-            })?;
-            let mut granted = self.let_in(claim, name, false);
-            (granted.answer.new, granted.save) = (true, Save::Both);
-            return Ok(granted);
-        };
-        // The lock stays: of two that ask at once one finds the other. A refusal changes nothing.
-        self.check_owner(claim, &known)?;
-        self.check_done(claim)?;
-        self.make_way(claim, &known)?;
-        let changed = !claim.topics.is_empty() && self.refilter(&known, claim.topics);
-        let mut granted = self.let_in(claim, known, true);
-        granted.save = if changed { Save::Once } else { Save::Nothing };
-        Ok(granted)
-    }
-
-    fn check_owner(&self, claim: &Claim<'_>, name: &Name) -> Result<(), Refusal> {
-        let mut state = name.lock();
-        match (&state.owner, claim.user) {
-            (Some(owner), user) if user != Some(owner) => {
-                refuse(Refusal::NOT_ALLOWED, 0, "this name belongs to another user")
-            }
-            (None, Some(user)) => {
-                state.owner = Some(user.to_owned());
-                self.log.registry(|registry| {
-                    let record = registry.names.get_mut(claim.name);
-                    record.into_iter().for_each(|record| record.owner = Some(user.to_owned()));
-                });
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A name has one holder: the one before must have gone, be silent, or be replaced on request.
-    fn make_way(&self, claim: &Claim<'_>, name: &Name) -> Result<(), Refusal> {
-        let mut state = name.lock();
-        let Some(&(old, holder)) = state.holders.first() else { return Ok(()) };
-        let silent = !claim.silence.is_zero() && self.silence(name) > claim.silence;
-        if !claim.start.take_over && !silent {
-            return refuse(Refusal::IN_USE, 200, "this name is in use by another connection");
-        }
-        state.queue.leave(holder);
-        state.holders.clear();
-        drop(state);
-        self.kick(old, Reason::IdentityTaken);
-        Ok(())
-    }
-
-    /// A holder cannot be ahead, unless this directory is an old copy.
-    fn check_done(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
-        let (start, newest) = (claim.start, self.log.newest());
-        if start.spool != self.log.id() || start.done <= newest {
-            return Ok(());
-        }
-        refuse(
-            Refusal::CURSOR_AHEAD,
-            30_000,
-            format!(
-                "the holder has seen record {}, the newest here is {newest}: the spool's directory is an old copy; make \
-                 it a spool of its own with `ginnel spool new-id`",
-                start.done
-            ),
-        )
-    }
-
-    fn let_in(&self, claim: &Claim<'_>, name: Arc<Name>, known: bool) -> Granted {
-        let start = claim.start;
-        let same = start.spool == self.log.id();
-        let mut state = name.lock();
-        if same && start.done > state.queue.cursor() {
-            state.queue.start_at(start.done);
-            self.advance(&name, &mut state, true);
-        }
-        let window = Window { messages: start.window.max(1), bytes: start.window_bytes };
-        let holder = state.queue.join(window);
-        state.holders.push((claim.key, holder));
-        let changed = !same && start.spool != crate::message::SpoolId::NONE;
-        let mut answer = self.answer(state.queue.cursor(), changed);
-        drop(state);
-        if known {
-            self.add_loss(&mut answer, claim.name);
-        }
-        self.heard(&name);
-        self.log.set_connected(&name.name, true);
-        Granted { name, holder, answer, save: Save::Nothing }
     }
 
     /// The registry hears how far a name is: at every step of its cursor, and of what is done above it now and then.
@@ -729,7 +541,7 @@ impl Spool {
         true
     }
 
-    fn kick(&self, key: PeerKey, reason: Reason) {
+    pub(super) fn kick(&self, key: PeerKey, reason: Reason) {
         if let Some(outbound) = self.outbound.get().and_then(Weak::upgrade) {
             outbound.kick(key, reason);
         }

@@ -2,7 +2,11 @@
 //!
 //! There is no live path and no catch-up path: whoever takes part reads the log at its own position. A named holder
 //! gets what its name still has to get; a plain subscriber reads without a name, from now on and out of memory only.
-//! Driven by the connection's own task, just before it writes. Next: `durable::queue`, `records`.
+//! Driven by the connection's own task, just before it writes. `lot` is what goes out at once, `plain` the reader without
+//! a name. Next: `durable::queue`, `records`.
+
+mod lot;
+mod plain;
 
 use std::future::Future;
 use std::io;
@@ -11,32 +15,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use self::lot::Lot;
+use super::claim::{Claim, Granted, Save};
 use super::records::{Found, Records};
-use super::spool::{Claim, Granted, Name, NameState, Save, Spool};
+use super::spool::{Name, NameState, Spool};
 use crate::durable::filter::Filter;
 use crate::durable::queue::{HolderKey, Next, Rejected, Window};
 use crate::engine::shared::Shared;
-use crate::event::{DropReason, Event, Reason};
+use crate::event::{Event, Reason};
 use crate::options::spool::is_durable_name;
 use crate::queue::PeerKey;
 use crate::store::log::Watch;
-use crate::store::reader::Taken;
-use crate::wire::command::durable::{
-    self as wire, Acks, Deliveries, Durable, Entry, Head, MAX_ENTRIES, Nack, Refusal, Start, Started,
-};
+use crate::wire::command::durable::{self as wire, Acks, Deliveries, Durable, Head, Nack, Refusal, Start, Started};
 
 /// A peer that announced the extension and does not ask for a name in this time is a plain one.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So much may wait in the connection's queue before more is read from the log.
 const BACKLOG: usize = 256 * 1024;
-/// One announcement covers about so many bytes.
-const LOT: usize = 128 * 1024;
-/// Bodies from here on go to the socket as slices of the batch; smaller ones would pin it for little.
-const SLICED: usize = 4 * 1024;
 /// A holder that gets nothing hears at most this often where the spool is.
 const HEAD_EVERY: Duration = Duration::from_secs(1);
 /// How far one worker may be ahead of the others, at most.
@@ -92,47 +91,6 @@ pub(crate) struct Spooler {
     /// Whether its connection takes bytes.
     ready: bool,
     timer: Option<Pin<Box<Sleep>>>,
-}
-
-/// Records on their way into one announcement.
-#[derive(Default)]
-struct Lot {
-    again: bool,
-    entries: Vec<Entry>,
-    chunks: Vec<Bytes>,
-    small: BytesMut,
-    bytes: usize,
-}
-
-impl Lot {
-    fn push(&mut self, record: &Taken, tries: u32) {
-        let entry = Entry { sequence: record.sequence, tries: Some(tries), time: Some(record.time) };
-        self.entries.push(entry);
-        self.push_body(&record.body);
-    }
-
-    fn push_body(&mut self, body: &Bytes) {
-        self.bytes += body.len();
-        if body.len() < SLICED {
-            self.small.extend_from_slice(body);
-            return;
-        }
-        if !self.small.is_empty() {
-            self.chunks.push(self.small.split().freeze());
-        }
-        self.chunks.push(body.clone());
-    }
-
-    fn is_full(&self) -> bool {
-        self.entries.len() >= MAX_ENTRIES || self.bytes >= LOT
-    }
-
-    fn finish(mut self, first: Option<Bytes>) -> Vec<Bytes> {
-        if !self.small.is_empty() {
-            self.chunks.push(self.small.freeze());
-        }
-        first.into_iter().chain(self.chunks).collect()
-    }
 }
 
 /// What came of one look at the log.
@@ -643,81 +601,6 @@ impl Spooler {
         let (name, holder) = (name.clone(), *holder);
         // Our own numbers cannot be refused.
         let _ = self.acknowledge(&name, holder, &Acks { cumulative: 0, ranges });
-    }
-
-    /// Messages without numbers for a subscriber without a name.
-    fn fill_plain(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<bool, Reason> {
-        let Role::Plain { mut position } = self.role else { return Ok(false) };
-        let hwm = shared.options.send_hwm as u64;
-        let (mut lot, mut count, mut filled) = (Lot::default(), 0, false);
-        loop {
-            let waiting = shared.outbound.backlog(self.key) + lot.bytes;
-            if waiting >= BACKLOG || shared.outbound.is_blocked(self.key) {
-                // What it is too slow for it does not get, as on any other publisher.
-                let behind = self.spool.log.visible().saturating_sub(position);
-                if hwm != 0 && behind > hwm {
-                    let missed;
-                    (position, missed) = self.count_wanted(position);
-                    shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, missed);
-                }
-                let _ = self.watch.poll_beyond(self.spool.log.visible(), cx);
-                break;
-            }
-            match self.records.poll_after(position, cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(error)) => return Err(Reason::Io(error.to_string())),
-                Poll::Ready(Ok(Found::End)) => match self.watch.poll_beyond(position, cx) {
-                    Poll::Ready(()) => {}
-                    Poll::Pending => break,
-                },
-                Poll::Ready(Ok(Found::Nothing(end) | Found::Lost(_, end))) => position = end,
-                Poll::Ready(Ok(Found::Behind(end))) => {
-                    shared.outbound.count_drop(Some(self.key), DropReason::HwmReached, end - position);
-                    position = end;
-                }
-                Poll::Ready(Ok(Found::Record)) => {
-                    let Some(record) = self.records.hand() else { break };
-                    position = record.sequence;
-                    if self.topics.matches(record.topic(), record.sequence) && !self.spool.is_expired(record) {
-                        lot.push_body(&record.body);
-                        count += 1;
-                    }
-                    if lot.bytes >= LOT {
-                        shared.outbound.push_records(self.key, std::mem::take(&mut lot).finish(None), count);
-                        (count, filled) = (0, true);
-                    }
-                }
-            }
-        }
-        if count > 0 {
-            shared.outbound.push_records(self.key, lot.finish(None), count);
-            filled = true;
-        }
-        self.spool.plain_at(self.key, position);
-        self.role = Role::Plain { position };
-        Ok(filled)
-    }
-
-    /// The newest position, and how many records on the way there this subscriber would have got.
-    fn count_wanted(&self, position: u64) -> (u64, u64) {
-        let mut records = Records::new(self.spool.log.clone(), false);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let (mut at, mut count) = (position, 0);
-        loop {
-            match records.poll_after(at, &mut cx) {
-                Poll::Ready(Ok(Found::Record)) => {
-                    let Some(record) = records.hand() else { return (at, count) };
-                    at = record.sequence;
-                    count += u64::from(self.topics.matches(record.topic(), at));
-                }
-                Poll::Ready(Ok(Found::Nothing(end) | Found::Lost(_, end))) if end > at => at = end,
-                Poll::Ready(Ok(Found::Behind(end))) if end > at => {
-                    count += end - at;
-                    at = end;
-                }
-                _ => return (at, count),
-            }
-        }
     }
 
     fn poll_timer(&mut self, shared: &Shared, cx: &mut Context<'_>) {

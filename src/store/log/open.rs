@@ -115,8 +115,7 @@ impl Opening {
         let failed = |e| path_error(&*storage, e);
         let (mut slots, found) = Slots::open(&self.storage)?;
         let (spool, proven) = match &found {
-            // Cursors prove nothing: they pass numbers that were never written, and records that were never synced.
-            Found::Both(registry) | Found::One(registry) => (Some(registry.spool), registry.last),
+            Found::Both(registry) | Found::One(registry) => (Some(registry.spool), registry.proven()),
             Found::Fresh | Found::Lost => (None, 0),
         };
         let mut recovered = scan::recover(&*self.storage, spool, Proof { proven })?;

@@ -79,7 +79,7 @@ impl Writer {
         if nudged || self.timers.delay_at.is_some_and(|at| now >= at) {
             let (moved, next) = shared.run_delayed();
             worked |= moved;
-            self.timers.delay_at = next.map(|wait| now + wait);
+            self.timers.delay_at = next.map(|wait| now.saturating_add(wait));
         }
         Ok(worked)
     }
@@ -147,7 +147,7 @@ impl Writer {
     /// When something is due next.
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Duration> {
         let every = match (shared.options.sync, self.unsynced_since) {
-            (Sync::Every(every), Some(since)) => Some(since + every),
+            (Sync::Every(every), Some(since)) => Some(since.saturating_add(every)),
             _ => None,
         };
         let quiet = self.mark.filter(|_| self.batch.is_none()).map(|mark| mark.2 + QUIET);
