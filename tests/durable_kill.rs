@@ -42,6 +42,7 @@ async fn plays_its_role() {
     match role().as_deref() {
         None => {}
         Some("publisher") => publish().await,
+        Some("planner") => plan().await,
         Some("subscriber") => subscribe().await,
         Some("worker") => work().await,
         Some("bookkeeper") => keep_books().await,
@@ -64,7 +65,10 @@ async fn publish() {
         let _ = asked.await;
         push.close().await;
     } else {
-        let builder = publisher(&dir).sync(sync).declare("steady", [""]).declare("filed", [""]);
+        let mut builder = publisher(&dir).sync(sync).declare("steady", [""]).declare("filed", [""]);
+        if part("pattern") == "small" {
+            builder = builder.spool_max_bytes(4 << 20).when_full(WhenFull::DropOldest);
+        }
         let publisher = builder.build().expect("a spool");
         publisher.bind_to(place).await.expect("bind");
         say("ready");
@@ -110,6 +114,28 @@ async fn publish_words(sender: &ginnel::Sender) {
         }
         other => panic!("no manner {other}"),
     }
+}
+
+/// Sends words for later, and says the number of each that is accepted.
+async fn plan() {
+    let asked = asked_to_finish();
+    let (dir, place) = (PathBuf::from(part("dir")), part("place"));
+    let builder = publisher(&dir).sync(policy(&part("policy"))).declare("steady", [""]);
+    let publisher = builder.build().expect("a spool");
+    publisher.bind_to(place).await.expect("bind");
+    say("ready");
+    let (round, count) = (part_number("round") as u32, part_number("count") as u32);
+    let mut dice = Dice::new(part_number("seed"));
+    for at in 0..count {
+        let word = Word { round, at };
+        // Due before, while and after this process lives.
+        let due = std::time::SystemTime::now() + Duration::from_millis(dice.below(150));
+        let receipt = publisher.send_at(word.message(), due).await.expect("accepted");
+        assert!(receipt.is_delayed());
+        say_accepted([(word, receipt.sequence().expect("a number"))]);
+    }
+    let _ = asked.await;
+    publisher.close().await;
 }
 
 async fn say_first(waiting: &mut VecDeque<(Word, Pending)>) {
@@ -509,6 +535,113 @@ async fn a_publisher_is_killed(policy: &str) {
     SpoolFiles::open(dir.spool()).expect("a spool").verify().expect("no bad record");
 }
 
+/// The spool is full all the time: what goes is the oldest, and its holder is told of all of it.
+async fn a_full_publisher_is_killed(policy: &str) {
+    let (progress, mut dice) = Progress::new(format!("full publisher, {policy}"));
+    let (dir, rounds) = (Dir::new(), rounds(3));
+    let place = later(wire(&mut dice)).await.to_string();
+    let child = Publisher { dir: &dir.spool(), place: place.clone(), policy, pattern: "small" };
+    let accepted = Heard::default();
+    let mut truth = Truth::default();
+    for round in 0..rounds {
+        let player = child.start(round, 1_000_000, "pipelined", &accepted);
+        kill_some_time(&mut dice, player).await;
+        truth.accept(&taken(&accepted));
+        let bytes: u64 =
+            durable::segments(&dir.spool()).iter().map(|path| path.metadata().expect("a file").len()).sum();
+        assert!(bytes <= 4 << 20, "{bytes} on disk");
+        progress.tell(round, rounds, || format!("{} accepted", truth.accepted.len()));
+    }
+    let player = child.start(rounds, 15_000, "pipelined", &accepted);
+    until_still_moving(
+        || accepted.lock().unwrap().len() as u64,
+        || accepted.lock().unwrap().len() == 15_000,
+        || "not all accepted".to_owned(),
+    )
+    .await;
+    truth.accept(&taken(&accepted));
+    let sub = subscriber("steady").build().expect("options");
+    let mut monitor = sub.monitor();
+    sub.connect_to(place.as_str()).expect("connect");
+    let listener = Listener::start(sub, &Heard::default());
+    let so_far = || listener.heard.lock().unwrap().last().map_or(0, |said| said.sequence);
+    until_still_moving(so_far, || so_far() >= truth.last_accepted(), || format!("at {}", so_far())).await;
+    let heard = taken(&listener.heard);
+    listener.stop().await;
+    heard.iter().for_each(|said| truth.means(said.sequence, said.word));
+    let told: Vec<Event> = events(&mut monitor);
+    let lost: Vec<(u64, u64)> = told
+        .iter()
+        .filter_map(|event| if let Event::Lost { from, to, .. } = event { Some((*from, *to)) } else { None })
+        .collect();
+    println!("{}: {} accepted, {} delivered, lost {lost:?}", progress.what, truth.accepted.len(), heard.len());
+    assert!(heard.is_sorted_by(|a, b| a.sequence < b.sequence && a.word < b.word), "order, or twice");
+    let delivered: BTreeSet<u64> = heard.iter().map(|said| said.sequence).collect();
+    for (sequence, word) in &truth.accepted {
+        let is_told = lost.iter().any(|(from, to)| (from..=to).contains(&sequence));
+        assert!(delivered.contains(sequence) || is_told, "{sequence}, {word:?}: accepted, not delivered, not told");
+        assert!(!delivered.contains(sequence) || !is_told, "{sequence}, {word:?}: delivered, and told to be lost");
+    }
+    player.finish().await;
+}
+
+/// What is sent for later comes once, whatever the moment of the kill between the two places that it is kept in.
+async fn a_planner_is_killed(policy: &str) {
+    let (progress, mut dice) = Progress::new(format!("planner, {policy}"));
+    let (dir, rounds) = (Dir::new(), rounds(3));
+    let place = later(wire(&mut dice)).await.to_string();
+    let accepted = Heard::default();
+    let start = |round: u32, count: u32, seed: u64| {
+        let parts = [
+            ("dir", dir.spool().to_str().expect("a path").to_owned()),
+            ("place", place.clone()),
+            ("policy", policy.to_owned()),
+            ("round", round.to_string()),
+            ("count", count.to_string()),
+            ("seed", seed.to_string()),
+        ];
+        let parts: Vec<(&str, &str)> = parts.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Player::start("planner", &parts, into(&accepted))
+    };
+    let listener = Listener::start(subscriber("steady").connect(place.as_str()).expect("connect"), &Heard::default());
+    // Its numbers are those of the delays, not of what is delivered in the end.
+    let mut wanted: BTreeMap<u64, Word> = BTreeMap::new();
+    let mut note = |said: Vec<Said>| {
+        for said in said {
+            assert_eq!(wanted.insert(said.sequence, said.word), None, "{said:?}: the number is used twice");
+        }
+        wanted.len()
+    };
+    for round in 0..rounds {
+        let player = start(round, 1_000_000, dice.next());
+        kill_some_time(&mut dice, player).await;
+        let count = note(taken(&accepted));
+        progress.tell(round, rounds, || format!("{count} accepted"));
+    }
+    let player = start(rounds, LAST, dice.next());
+    until(|| accepted.lock().unwrap().len() as u32 == LAST).await;
+    note(taken(&accepted));
+    let words = || listener.heard.lock().unwrap().iter().map(|said| said.word).collect::<BTreeSet<Word>>();
+    let missing = || {
+        let words = words();
+        wanted.iter().filter(|(_, word)| !words.contains(word)).map(|(number, _)| *number).collect::<Vec<u64>>()
+    };
+    let heard = || listener.heard.lock().unwrap().len() as u64;
+    until_still_moving(heard, || missing().is_empty(), || format!("not delivered: {:?}", missing())).await;
+    let heard = listener.heard.clone();
+    player.finish().await;
+    listener.stop().await;
+    let heard = taken(&heard);
+    println!("{}: {} accepted, {} delivered", progress.what, wanted.len(), heard.len());
+    let mut truth = Truth::default();
+    let mut once = BTreeSet::new();
+    for said in &heard {
+        truth.means(said.sequence, said.word);
+        assert!(once.insert(said.word), "{said:?} twice");
+    }
+    assert_whole(once.into_iter());
+}
+
 async fn a_pusher_is_killed(policy: &str) {
     let (progress, mut dice) = Progress::new(format!("pusher, {policy}"));
     let (dir, rounds) = (Dir::new(), rounds(4));
@@ -860,6 +993,14 @@ under_each_policy! {
         d01_a_killed_pusher_loses_nothing_under_batch("batch")
         d01_a_killed_pusher_loses_nothing_under_every("every")
         d01_a_killed_pusher_loses_nothing_under_never("never");
+    a_full_publisher_is_killed:
+        d03_a_killed_publisher_tells_what_it_dropped_under_batch("batch")
+        d03_a_killed_publisher_tells_what_it_dropped_under_every("every")
+        d03_a_killed_publisher_tells_what_it_dropped_under_never("never");
+    a_planner_is_killed:
+        d01_a_killed_planner_sends_all_in_time_under_batch("batch")
+        d01_a_killed_planner_sends_all_in_time_under_every("every")
+        d01_a_killed_planner_sends_all_in_time_under_never("never");
     a_subscriber_is_killed:
         d03_a_killed_subscriber_misses_nothing_under_batch("batch")
         d03_a_killed_subscriber_misses_nothing_under_every("every")

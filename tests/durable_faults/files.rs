@@ -301,3 +301,91 @@ async fn d06_a_lost_segment_is_told_of() {
         assert!(had.len() < numbers.len());
     }
 }
+
+#[tokio::test]
+async fn d07_a_damaged_record_of_a_push_is_told_of() {
+    let dir = Dir::new();
+    let push = pusher(&dir.spool()).sync(ginnel::Sync::Never).build().expect("a spool");
+    let numbers = send_words(&push, 0..1000).await;
+    soon(push.close()).await;
+    drop(push);
+    let file = segments(&dir.spool()).remove(0);
+    let mut bytes = std::fs::read(&file).expect("a segment");
+    bytes[10_000] ^= 1;
+    std::fs::write(&file, bytes).expect("it is ours");
+    let push = pusher(&dir.spool()).bind(place("tcp")).await.expect("a spool");
+    let mut its = push.monitor();
+    let mut pulls = ["one", "two"].map(|name| worker(name).connect(push.local_endpoint()).expect("connect"));
+    let mut had = BTreeSet::new();
+    let [one, two] = &mut pulls;
+    while had.len() < 999 {
+        let delivery = soon(async {
+            tokio::select! {
+                delivery = one.recv_delivery() => delivery,
+                delivery = two.recv_delivery() => delivery,
+            }
+        });
+        had.insert(delivery.await.expect("a delivery").sequence().expect("a number"));
+    }
+    pulls.iter_mut().for_each(|pull| pull.ack_last());
+    done(push.spool().expect("a spool"), "", numbers[999]).await;
+    let missing: Vec<u64> = numbers.into_iter().filter(|number| !had.contains(number)).collect();
+    let told: Vec<(u64, u64)> = events(&mut its)
+        .into_iter()
+        .filter_map(|event| if let Event::Lost { from, to, .. } = event { Some((from, to)) } else { None })
+        .collect();
+    assert_eq!(told, [(missing[0], missing[0])]);
+}
+
+#[tokio::test]
+async fn d06_every_file_gone_but_the_segments_or_the_names() {
+    let dir = Dir::new();
+    let numbers = filled(&dir.spool(), 1000).await;
+    let copy = dir.path("copy");
+    copy_dir(&dir.spool(), &copy);
+    segments(&copy).iter().for_each(|segment| std::fs::remove_file(segment).expect("it is ours"));
+    let (got, spooler, holder) = read_again(&copy, LAST).await;
+    assert_eq!(got, []);
+    assert_eq!(spooler, [(numbers[0], numbers[999])], "all of it is told to be lost");
+    assert_eq!(holder, spooler);
+}
+
+#[tokio::test]
+async fn d06_foreign_files_are_left_alone() {
+    let dir = Dir::new();
+    filled(&dir.spool(), 1000).await;
+    for name in ["README", "notes.seg", "00000000000000000001.seg.old", "x.tmp2"] {
+        std::fs::write(dir.spool().join(name), "mine").expect("a file");
+    }
+    let (got, spooler, holder) = read_again(&dir.spool(), LAST).await;
+    assert_eq!((got.len(), spooler, holder), (1000, vec![], vec![]));
+    for name in ["README", "notes.seg", "00000000000000000001.seg.old", "x.tmp2"] {
+        assert_eq!(std::fs::read_to_string(dir.spool().join(name)).expect("a file"), "mine", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn d06_a_head_that_is_gone_sets_its_segment_aside() {
+    let dir = Dir::new();
+    let numbers = filled(&dir.spool(), 1500).await;
+    let count = segments(&dir.spool()).len();
+    for which in 0..count {
+        let copy = dir.path(&format!("copy{which}"));
+        copy_dir(&dir.spool(), &copy);
+        let file = &segments(&copy)[which];
+        let mut bytes = std::fs::read(file).expect("a segment");
+        bytes[..128].fill(0xAA);
+        std::fs::write(file, bytes).expect("it is ours");
+        let (got, spooler, holder) = read_again(&copy, LAST).await;
+        let had: BTreeSet<u64> = got.iter().copied().collect();
+        assert!(had.len() < numbers.len());
+        for number in numbers.iter().filter(|number| !had.contains(number)) {
+            let tells = |told: &[(u64, u64)]| told.iter().any(|&(from, to)| (from..=to).contains(number));
+            assert!(tells(&spooler), "segment {which}: {number} is lost, and the spooler told of {spooler:?}");
+            assert!(tells(&holder), "segment {which}: {number} is lost, and the holder told of {holder:?}");
+        }
+        let newest = SpoolFiles::open(&copy).expect("a spool").list().expect("a list").newest;
+        assert!(newest > numbers[1499], "segment {which}: {newest} was used before");
+        std::fs::remove_dir_all(copy).expect("it is ours");
+    }
+}
