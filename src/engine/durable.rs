@@ -60,14 +60,14 @@ impl Durability {
     }
 
     /// Leaves the disk in order: what is kept is written and synced, what is done is saved. Blocks. How many records some
-    /// name has yet to get.
-    pub(crate) fn close(&self) -> u64 {
+    /// name has yet to get, and how many there was no room for.
+    pub(crate) fn close(&self) -> (u64, u64) {
         match self {
-            Durability::None => 0,
+            Durability::None => (0, 0),
             Durability::Spool(spool) => spool.close(),
             Durability::Holder(holder) => {
                 holder.close();
-                0
+                (0, 0)
             }
         }
     }

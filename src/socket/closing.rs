@@ -60,15 +60,16 @@ impl Core {
                     };
                     let durability = shared.durability.clone();
                     let dropped = wind_down(shared, linger, part).await;
-                    let kept = close_durable(durability).await;
-                    let _ = done.send(Some(Report { sent: waiting.saturating_sub(dropped), dropped, kept }));
+                    let (kept, unkept) = close_durable(durability).await;
+                    let sent = waiting.saturating_sub(dropped);
+                    let _ = done.send(Some(Report { sent, dropped: dropped + unkept, kept }));
                 });
             }
             None => {
                 shared.life.send_replace(Life::Over);
                 shared.events.close();
-                let kept = shared.durability.close();
-                let _ = done.send(Some(Report { kept, ..Report::default() }));
+                let (kept, dropped) = shared.durability.close();
+                let _ = done.send(Some(Report { kept, dropped, ..Report::default() }));
             }
         }
         Some(report)
@@ -112,12 +113,12 @@ impl Core {
     }
 }
 
-/// What is kept is written, synced and left in order, away from the tasks. How many records some name has yet to get.
-async fn close_durable(durability: Durability) -> u64 {
+/// What is kept is written, synced and left in order, away from the tasks: see [`Durability::close`].
+async fn close_durable(durability: Durability) -> (u64, u64) {
     if matches!(durability, Durability::None) {
-        return 0;
+        return (0, 0);
     }
-    tokio::task::spawn_blocking(move || durability.close()).await.unwrap_or(0)
+    tokio::task::spawn_blocking(move || durability.close()).await.unwrap_or_default()
 }
 
 /// Waits for `work`, for `limit` at the most.

@@ -168,6 +168,13 @@ fn parse(body: &[u8]) -> Option<Vec<Done>> {
 /// The file that is locked, too: on some systems a lock shuts out every other handle, so this one does all the work.
 struct Whole(Mutex<fs::File>);
 
+impl Drop for Whole {
+    /// Said, not left to the file's end: a child of this process that is being born has the file open, too.
+    fn drop(&mut self) {
+        let _ = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).unlock();
+    }
+}
+
 impl Whole {
     fn at<T>(&self, offset: u64, work: impl FnOnce(&mut fs::File) -> io::Result<T>) -> io::Result<T> {
         use std::io::Seek;

@@ -331,7 +331,6 @@ fn bear_children() -> impl FnOnce() {
 }
 
 #[tokio::test]
-#[ignore = "a child between fork and exec has the lock, too"]
 async fn a_cursor_file_is_free_though_children_are_born() {
     let dir = Dir::new();
     let end = bear_children();

@@ -116,7 +116,6 @@ fn kept(dir: &Path) -> u32 {
 }
 
 #[tokio::test]
-#[ignore = "what was never written is counted as kept"]
 async fn a_close_says_what_it_could_not_keep() {
     let dir = Dir::new();
     let publisher = small_spool(&dir.spool(), WhenFull::Block).build().expect("a spool");
@@ -351,7 +350,6 @@ async fn a_record_may_be_so_large_and_no_larger() {
 }
 
 #[tokio::test]
-#[ignore = "an acknowledgement that comes while the segment before is being deleted frees nothing"]
 async fn d08_one_record_larger_than_the_limit_is_taken() {
     let dir = Dir::new();
     let publisher = small_spool(&dir.spool(), WhenFull::Block).bind(place("tcp")).await.expect("a spool");

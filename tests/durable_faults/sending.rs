@@ -172,5 +172,5 @@ async fn without_a_spool_nothing_has_a_number() {
     assert!(publisher.spool().is_none());
     assert_eq!(soon(publisher.send("x")).await.expect("taken").sequence(), None);
     let error = soon(publisher.enqueue("x")).await.map(drop).expect_err("no spool");
-    assert!(matches!(error, SendError::NoRoute(_)), "{error}");
+    assert!(matches!(error, SendError::NoSpool(_)), "{error}");
 }

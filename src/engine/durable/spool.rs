@@ -566,13 +566,15 @@ impl Spool {
         poll_fn(|cx| self.poll_drained(cx)).await;
     }
 
-    /// Writes, syncs and saves everything. Blocking. Gives what some name has yet to get.
-    pub(crate) fn close(&self) -> u64 {
-        let kept = self.kept();
+    /// Writes, syncs and saves everything. Blocking. Gives how many records some name has yet to get, and how many had
+    /// a number and no room: those were never accepted.
+    pub(crate) fn close(&self) -> (u64, u64) {
         if let Err(error) = self.log.close() {
             self.events.emit_kept(Event::SpoolFailed { error: error.to_string() });
         }
-        kept
+        let stats = self.log.stats();
+        let kept = stats.names.iter().map(|name| name.lag_records).max().unwrap_or(0);
+        (kept, stats.newest.saturating_sub(stats.visible))
     }
 
     /// Ready when every connected holder has all there is and has acknowledged it.
@@ -594,12 +596,5 @@ impl Spool {
             busy = true;
         }
         if busy { Poll::Pending } else { Poll::Ready(()) }
-    }
-
-    /// Records that some name has yet to get.
-    pub(crate) fn kept(&self) -> u64 {
-        let newest = self.log.newest();
-        let behind = |name: Arc<Name>| newest.saturating_sub(name.lock().queue.cursor());
-        self.all_names().into_iter().map(behind).max().unwrap_or(0)
     }
 }

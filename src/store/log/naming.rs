@@ -98,9 +98,12 @@ impl Shared {
     pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
         let mut books = locked(&self.books);
         let goes = |segment: &&Segment| segment.sealed || segment.end > self.segment_size;
-        let first = books.segments.front().filter(goes).map(|segment| segment.last);
+        let Some(before) = books.registry.names.get(name).map(|record| record.cursor) else { return };
+        // The first segment that it had not done: one before may be on its way out at this moment.
+        let at = books.segments.partition_point(|segment| segment.last <= before);
+        let last = books.segments.get(at).filter(goes).map(|segment| segment.last);
+        let frees = last.is_some_and(|last| cursor >= last) || self.options.max_messages > 0;
         let Some(record) = books.registry.names.get_mut(name) else { return };
-        let frees = first.is_some_and(|last| record.cursor < last && cursor >= last) || self.options.max_messages > 0;
         if cursor >= record.cursor {
             record.cursor = cursor;
             record.done.clear();
