@@ -28,7 +28,7 @@ mod truth;
 
 use std::time::Duration;
 
-/// Kills per test: 51 in all tests together, or what is asked for in each.
+/// Kills per test: 53 in all tests together, or what is asked for in each.
 fn rounds(few: u32) -> u32 {
     std::env::var("GINNEL_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }
@@ -48,6 +48,7 @@ async fn plays_its_role() {
     match durable::role().as_deref() {
         None => {}
         Some("publisher") => children::publish().await,
+        Some("registrar") => children::register().await,
         Some("planner") => children::plan().await,
         Some("subscriber") => children::subscribe().await,
         Some("worker") => children::work().await,
@@ -74,6 +75,9 @@ under_each_policy! {
         d01_a_killed_pusher_loses_nothing_under_batch("batch")
         d01_a_killed_pusher_loses_nothing_under_every("every")
         d01_a_killed_pusher_loses_nothing_under_never("never");
+    spooler::a_registrar_is_killed:
+        d03_a_killed_spooler_knows_its_names_under_batch("batch")
+        d03_a_killed_spooler_knows_its_names_under_never("never");
     spooler::a_full_publisher_is_killed:
         d03_a_killed_publisher_tells_what_it_dropped_under_batch("batch")
         d03_a_killed_publisher_tells_what_it_dropped_under_every("every")

@@ -73,6 +73,27 @@ pub(crate) async fn publish_words(sender: &ginnel::Sender) {
     }
 }
 
+/// Declares names and drops them again, and says so before and after.
+pub(crate) async fn register() {
+    let _asked = asked_to_finish();
+    let builder = publisher(&PathBuf::from(part("dir"))).sync(policy(&part("policy")));
+    let publisher = builder.build().expect("a spool");
+    let spool = publisher.spool().expect("a spool");
+    let round = part_number("round");
+    say("ready");
+    for at in 0.. {
+        say(format_args!("declaring {round}.{at}"));
+        spool.declare(&format!("{round}.{at}"), ["topic"]).await.expect("declared");
+        say(format_args!("declared {round}.{at}"));
+        let _ = publisher.send(Word { round: round as u32, at }.message()).await.expect("accepted");
+        if at >= 3 {
+            say(format_args!("dropping {round}.{}", at - 3));
+            assert!(spool.drop_name(&format!("{round}.{}", at - 3)).await.expect("saved"));
+            say(format_args!("dropped {round}.{}", at - 3));
+        }
+    }
+}
+
 /// Sends words for later, and says the number of each that is accepted.
 pub(crate) async fn plan() {
     let asked = asked_to_finish();

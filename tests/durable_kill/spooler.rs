@@ -1,8 +1,8 @@
 //! A spooler is killed: publishers, full ones, planners, pushers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ginnel::spool::SpoolFiles;
 use ginnel::*;
@@ -133,6 +133,41 @@ pub(crate) async fn a_publisher_is_killed(policy: &str) {
     }
     player.finish().await;
     SpoolFiles::open(dir.spool()).expect("a spool").verify().expect("no bad record");
+}
+
+/// Names that were made are there, names that were dropped are gone, and of those in between it may be either.
+pub(crate) async fn a_registrar_is_killed(policy: &str) {
+    let (progress, mut dice) = Progress::new(format!("registrar, {policy}"));
+    let (dir, rounds) = (Dir::new(), rounds(1));
+    let path = dir.spool();
+    let mut stages: HashMap<String, String> = HashMap::new();
+    for round in 0..rounds {
+        let said: Arc<Mutex<Vec<String>>> = Arc::default();
+        let notes = said.clone();
+        let number = round.to_string();
+        let parts = [("dir", path.to_str().expect("a path")), ("policy", policy), ("round", &number)];
+        let hear = move |line: &str| notes.lock().unwrap().push(line.to_owned());
+        kill_some_time(&mut dice, Player::start("registrar", &parts, hear)).await;
+        for line in said.lock().unwrap().iter() {
+            let (stage, name) = line.split_once(' ').expect("a stage and a name");
+            stages.insert(name.to_owned(), stage.to_owned());
+        }
+        // As the next one to open it will see it.
+        let listing = SpoolFiles::open(dir.spool()).and_then(|files| files.list());
+        let Ok(listing) = listing else {
+            assert!(stages.is_empty(), "{listing:?}, and {stages:?}");
+            continue;
+        };
+        for (name, stage) in &stages {
+            let known = listing.names.iter().find(|known| known.name == *name);
+            match stage.as_str() {
+                "declared" => assert_eq!(known.expect(name).filters, [b"topic"], "{name}"),
+                "dropped" => assert_eq!(known, None),
+                _ => {}
+            }
+        }
+        progress.tell(round, rounds, || format!("{} names", stages.len()));
+    }
 }
 
 /// The spool is full all the time: what goes is the oldest, and its holder is told of all of it.
