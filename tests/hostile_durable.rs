@@ -148,6 +148,10 @@ async fn bound(builder: Builder<Pub>) -> Pub {
 
 // Closing.
 
+/// Sends one message of this number.
+type SendOne =
+    std::sync::Arc<dyn Fn(u64) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + std::marker::Sync>;
+
 #[tokio::test]
 async fn close_does_not_wait_for_what_nobody_wanted() {
     for name in ["named", "plain"] {
@@ -449,9 +453,7 @@ async fn holders_that_send_anything_hurt_nobody_else() {
         let (socket, stop);
         let spool_dir = dir.path("spool");
         let (endpoint, watch, mut good);
-        let sender: std::sync::Arc<
-            dyn Fn(u64) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + std::marker::Sync,
-        >;
+        let sender: SendOne;
         if kind == "PUB" {
             let publisher = std::sync::Arc::new(bound(builder(publisher(&spool_dir))).await);
             endpoint = publisher.local_endpoint().expect("bound");
@@ -497,7 +499,7 @@ async fn holders_that_send_anything_hurt_nobody_else() {
                     let Ok(peer) = RawPeer::connect(&endpoint.to_string()).await else { continue };
                     let hello = [raw::greeting("NULL"), durable_ready(kind, Some(&name))].concat();
                     let _ = peer.send(&hello).await;
-                    if noise.next() % 2 == 0 {
+                    if noise.next().is_multiple_of(2) {
                         let _ = peer
                             .send(&dstart(Ask { flags: 4, window: u32::MAX, bytes: u32::MAX, ..Ask::default() }))
                             .await;
@@ -583,7 +585,7 @@ async fn spoolers_that_send_anything_hurt_nobody_else() {
                     let Ok(peer) = RawPeer::connect(&endpoint.to_string()).await else { continue };
                     let _ = peer.send(&[raw::greeting("NULL"), durable_ready("PUB", None)].concat()).await;
                     let id: [u8; 16] = noise.bytes(16).try_into().expect("16");
-                    if noise.next() % 3 > 0 {
+                    if !noise.next().is_multiple_of(3) {
                         let _ = peer.send(&dok(id, noise.next() % 3, 1000)).await;
                     }
                     for _ in 0..noise.next() % 12 {
@@ -734,7 +736,7 @@ async fn callers_that_come_and_go_at_a_full_spool_leave_nobody_waiting() {
                     let sent = match noise.next() % 4 {
                         0 => push.try_send(body).is_ok(),
                         1 => match tokio::time::timeout(patience, push.enqueue(body)).await {
-                            Ok(Ok(pending)) if noise.next() % 2 == 0 => {
+                            Ok(Ok(pending)) if noise.next().is_multiple_of(2) => {
                                 drop(pending);
                                 true
                             }
@@ -867,7 +869,7 @@ async fn subscribers_that_come_go_and_retry_get_everything_in_order() {
                             }
                         }
                     }
-                    if noise.next() % 2 == 0 {
+                    if noise.next().is_multiple_of(2) {
                         soon(sub.close()).await;
                     }
                 }

@@ -282,6 +282,11 @@ impl Log {
         self.0.cancel_delayed(number)
     }
 
+    /// Makes the place for dead letters now, so that [`Log::bury`] never has to. Blocks.
+    pub(crate) fn make_dead_letters(&self) -> Result<(), Refused> {
+        self.0.shared.dead().map(drop)
+    }
+
     /// Copies a record to the dead letters. The name's cursor is not saved before the copy is safe.
     /// Blocks the first time in a spool's life, to make the place for them.
     pub(crate) fn bury(&self, record: &Taken) -> Result<(), Refused> {

@@ -182,6 +182,10 @@ impl Spool {
             epoch: Instant::now(),
             appends: AtomicU64::new(0),
         });
+        if options.max_tries > 0 {
+            // Not when the first one comes, which is in the middle of a connection's turn. A full disk may wait till then.
+            let _ = spool.log.make_dead_letters();
+        }
         for declared in &options.declared {
             let prefixes: Vec<&[u8]> = declared.prefixes.iter().map(|prefix| &**prefix).collect();
             spool.log.declare(&declared.name, &prefixes);

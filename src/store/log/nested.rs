@@ -137,7 +137,7 @@ impl Shared {
         self.delay.get().ok_or(Refused::Failed)
     }
 
-    fn dead(&self) -> Result<&Log, Refused> {
+    pub(super) fn dead(&self) -> Result<&Log, Refused> {
         if let Some(dead) = self.dead.get() {
             return Ok(dead);
         }
