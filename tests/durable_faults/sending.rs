@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use futures_sink::Sink;
 use ginnel::*;
@@ -173,4 +174,78 @@ async fn without_a_spool_nothing_has_a_number() {
     assert_eq!(soon(publisher.send("x")).await.expect("taken").sequence(), None);
     let error = soon(publisher.enqueue("x")).await.map(drop).expect_err("no spool");
     assert!(matches!(error, SendError::NoSpool(_)), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_sent_for_later_comes_then_and_once() {
+    let dir = Dir::new();
+    let publisher = publisher(&dir.spool()).declare("all", [""]).bind(place("tcp")).await.expect("a spool");
+    let mut sub = subscriber("all").connect(publisher.local_endpoint()).expect("connect");
+    let spool = publisher.spool().expect("a spool").clone();
+    let now = SystemTime::now();
+    let at = |millis: u64| now + Duration::from_millis(millis);
+    let word = |at| Word { round: 0, at }.message();
+    let late = soon(publisher.send_at(word(2), at(300))).await.expect("accepted");
+    let soon_due = soon(publisher.send_at(word(1), at(150))).await.expect("accepted");
+    let never = soon(publisher.send_at(word(9), at(200))).await.expect("accepted");
+    let past = soon(publisher.send_at(word(0), now - Duration::from_secs(60))).await.expect("accepted");
+    assert!([late, soon_due, never, past].iter().all(Receipt::is_delayed));
+    assert!(spool.cancel(never), "it waits");
+    assert!(!spool.cancel(never), "it is withdrawn already");
+    assert!(!spool.cancel(soon(publisher.send("now")).await.expect("accepted")), "that does not wait");
+    let mut got = Vec::new();
+    while got.len() < 4 {
+        let delivery = soon(sub.recv_delivery()).await.expect("a delivery");
+        if delivery.message().len() == 1 {
+            got.push((99, SystemTime::now()));
+            continue;
+        }
+        got.push((Word::of(delivery.message()).at, SystemTime::now()));
+    }
+    let order: Vec<u32> = got.iter().map(|(at, _)| *at).filter(|&at| at != 99).collect();
+    assert_eq!(order, [0, 1, 2]);
+    for (word, due) in [(1, at(150)), (2, at(300))] {
+        let came = got.iter().find(|(at, _)| *at == word).expect("it came").1;
+        assert!(came >= due, "{word} came {:?} too early", due.duration_since(came));
+    }
+    assert!(!spool.cancel(late), "too late");
+    until(|| spool.stats().delayed == 0).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_its_time_waits_over_a_restart() {
+    let dir = Dir::new();
+    let there = later("tcp").await;
+    let first = publisher(&dir.spool()).declare("all", [""]).build().expect("a spool");
+    let never = soon(first.send_at("never", SystemTime::now() + Duration::from_secs(3600))).await.expect("accepted");
+    assert!(first.spool().expect("a spool").cancel(never));
+    let due = SystemTime::now() + Duration::from_millis(300);
+    for word in words(0..50) {
+        let _ = soon(first.send_at(word.message(), due)).await.expect("accepted");
+    }
+    soon(first.close()).await;
+    drop(first);
+    let second = publisher(&dir.spool()).build().expect("a spool");
+    bind_again(&second, &there).await;
+    let mut sub = subscriber("all").connect(&there).expect("connect");
+    assert_eq!(take(&mut sub, 50).await, places(0..50));
+    assert!(SystemTime::now() >= due);
+    assert_eq!(second.spool().expect("a spool").stats().delayed, 0);
+    send_words(&second, 50..51).await;
+    assert_eq!(take(&mut sub, 1).await, [50], "nothing between");
+}
+
+#[tokio::test]
+async fn only_so_many_wait_for_their_time() {
+    let dir = Dir::new();
+    let publisher = publisher(&dir.spool()).max_delayed(3).declare("all", [""]).build().expect("a spool");
+    let due = SystemTime::now() + Duration::from_secs(3600);
+    let mut receipts = Vec::new();
+    for word in words(0..3) {
+        receipts.push(soon(publisher.send_at(word.message(), due)).await.expect("accepted"));
+    }
+    let error = soon(publisher.send_at("one more", due)).await.expect_err("too many");
+    assert!(matches!(&error, SendError::Full(message) if message[0].to_str() == Ok("one more")), "{error}");
+    assert!(publisher.spool().expect("a spool").cancel(receipts[1]));
+    let _ = soon(publisher.send_at("one more", due)).await.expect("accepted");
 }
