@@ -15,7 +15,6 @@ use super::stats::Counters;
 use crate::store::interest::Interest;
 use crate::store::names::{NameKind, NameRecord, Registry};
 use crate::store::prefixes;
-use crate::store::scan::Segment;
 
 impl Shared {
     pub(super) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
@@ -97,11 +96,10 @@ impl Shared {
 
     pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
         let mut books = locked(&self.books);
-        let goes = |segment: &&Segment| segment.sealed || segment.end > self.segment_size;
         let Some(before) = books.registry.names.get(name).map(|record| record.cursor) else { return };
         // The first segment that it had not done: one before may be on its way out at this moment.
         let at = books.segments.partition_point(|segment| segment.last <= before);
-        let last = books.segments.get(at).filter(goes).map(|segment| segment.last);
+        let last = books.segments.get(at).filter(|segment| segment.sealed).map(|segment| segment.last);
         let frees = last.is_some_and(|last| cursor >= last) || self.options.max_messages > 0;
         let Some(record) = books.registry.names.get_mut(name) else { return };
         if cursor >= record.cursor {

@@ -33,10 +33,7 @@ impl Writer {
         let floor = if shared.options.append_all { kept } else { books.floor().max(kept) };
         // With a limit of messages even the newest segment may stand in the way.
         let max = shared.options.max_messages;
-        let done = self.records > 0 && floor >= self.last;
-        // So may one that a single record made larger than the rest of the room.
-        let large = self.offset > shared.segment_size;
-        let turn = done && ((max > 0 && books.records() >= max) || large);
+        let turn = max > 0 && books.records() >= max && self.records > 0 && floor >= self.last;
         drop(books);
         if turn {
             self.rotate(shared, self.last + 1)?;

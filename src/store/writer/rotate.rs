@@ -151,10 +151,7 @@ impl Writer {
                 std::thread::sleep(NEARLY);
                 continue;
             }
-            // What everybody has read goes right after.
-            let newest = books.segments.back().map_or(0, |segment| segment.size);
-            let goes = self.records > 0 && !shared.options.append_all && books.floor() >= self.last;
-            let bytes = books.bytes().saturating_sub(if goes { newest } else { 0 });
+            let bytes = books.bytes();
             drop(books);
             if let Some(spare) = ready {
                 return Ok(spare);
