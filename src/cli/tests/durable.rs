@@ -195,7 +195,7 @@ fn a_publisher_without_a_spool_is_said_or_refused() {
     let endpoint = publisher.bound();
     let ended = run(&sub(&endpoint, "audit", &["-n", "1"])).expect_ok();
     assert_eq!(ended.text(), "x\n");
-    assert!(ended.stderr.contains("no durable delivery"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("takes no part in durable delivery"), "{}", ended.stderr);
     let ended = run(&sub(&endpoint, "audit", &["-n", "1", "--require-durable", "-t", "300ms"]));
     assert_eq!((ended.code, ended.text()), (Some(3), ""), "{}", ended.stderr);
     publisher.signal("TERM");
