@@ -917,6 +917,8 @@ async fn times_without_end_are_times() {
         for n in 0..10 {
             soon(push.send(n.to_string())).await.expect("accepted");
         }
+        // Only what has come can be given back.
+        soon(worker.read_message()).await.expect("a message");
         worker.send(&dnack(4, u32::MAX)).await.expect("sent");
         eventually("nacked", || push.spool().expect("a spool").names()[0].nacked > 0).await;
         no_internal_error(&watch);

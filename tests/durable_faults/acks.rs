@@ -301,7 +301,6 @@ async fn a_token_of_another_spool_covers_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "a child of another test, between fork and exec, has the lock, too"]
 async fn a_cursor_file_is_free_after_close() {
     let dir = Dir::new();
     let publisher = with_words(&dir, 0).await;

@@ -76,7 +76,8 @@ pub(crate) async fn publish_words(sender: &ginnel::Sender) {
 /// Declares names and drops them again, and says so before and after.
 pub(crate) async fn register() {
     let _asked = asked_to_finish();
-    let builder = publisher(&PathBuf::from(part("dir"))).sync(policy(&part("policy")));
+    // Each life leaves a few behind.
+    let builder = publisher(&PathBuf::from(part("dir"))).sync(policy(&part("policy"))).max_names(100_000);
     let publisher = builder.build().expect("a spool");
     let spool = publisher.spool().expect("a spool");
     let round = part_number("round");
