@@ -35,7 +35,7 @@ pub(crate) struct SpoolSettings {
 }
 
 /// Library options by name that concern the spool.
-const SPOOL_OPTIONS: [&str; 17] = [
+const SPOOL_OPTIONS: [&str; 18] = [
     "spool_max_bytes",
     "segment_bytes",
     "spool_max_age",
@@ -52,6 +52,7 @@ const SPOOL_OPTIONS: [&str; 17] = [
     "allow_network_fs",
     "require_auth",
     "max_tries",
+    "stall_after",
     "max_delayed",
 ];
 

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use crate::durable::holder::{Memory, Session};
-use crate::engine::events::Events;
+use crate::engine::events::{Events, lock};
 use crate::engine::shared::{Shared, Via};
 use crate::event::{Event, Reason};
 use crate::message::SpoolId;
@@ -88,10 +88,6 @@ struct Live {
     session: Session,
     key: PeerKey,
     outbound: Arc<Outbound>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Live {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::claim::refuse;
-use crate::durable::filter::{Filter, Replaced};
+use crate::durable::filter::Filter;
 use crate::durable::queue::{HolderKey, Kind, Queue};
 use crate::durable::ranges::Ranges;
 use crate::engine::events::Events;
@@ -334,17 +334,16 @@ impl Spool {
         }
         // First the new ones, so that no record slips between; then what became of the old ones.
         let first = self.log.change_interest(|interest| prefixes.iter().for_each(|prefix| interest.add(prefix)));
-        let replaced = state.filter.replace(prefixes, first);
+        let changed = state.filter.replace(prefixes, first);
         let after = state.filter.to_vec();
         self.log.change_interest(|interest| {
             after.iter().for_each(|(prefix, _)| interest.add(prefix));
             old.iter().chain(prefixes).for_each(|prefix| interest.remove(prefix));
         });
-        if replaced == Replaced::default() {
-            return false;
+        if changed {
+            self.store_filter(name, &state);
         }
-        self.store_filter(name, &state);
-        true
+        changed
     }
 
     fn store_filter(&self, name: &Name, state: &NameState) {

@@ -370,11 +370,12 @@ impl Spooler {
             Role::Named { name, holder } | Role::Kernel { name, holder, .. } => (name.clone(), *holder),
             _ => return Ok(false),
         };
+        let was_ready = self.ready;
         let (filled, wakers) = {
             let mut state = name.lock();
             let filled = self.fill_from(shared, &name, &mut state, holder, cx)?;
             // Another worker may have its turn now.
-            let others = filled && state.holders.len() > 1;
+            let others = (filled || self.ready != was_ready) && state.holders.len() > 1;
             let mut wakers = state.wake_draining();
             if others {
                 wakers.append(&mut state.waiting);
@@ -421,7 +422,6 @@ impl Spooler {
         if ready != self.ready && self.spool.is_outbox() {
             self.ready = ready;
             state.queue.set_ready(holder, ready);
-            state.wake_others().into_iter().for_each(Waker::wake);
         }
     }
 

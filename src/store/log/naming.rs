@@ -96,12 +96,12 @@ impl Shared {
 
     pub(super) fn advance(&self, name: &str, cursor: u64, done: &[(u64, u64)]) {
         let mut books = locked(&self.books);
-        let Some(before) = books.registry.names.get(name).map(|record| record.cursor) else { return };
+        let Books { registry, segments, .. } = &mut *books;
+        let Some(record) = registry.names.get_mut(name) else { return };
         // The first segment that it had not done: one before may be on its way out at this moment.
-        let at = books.segments.partition_point(|segment| segment.last <= before);
-        let last = books.segments.get(at).filter(|segment| segment.sealed).map(|segment| segment.last);
-        let frees = last.is_some_and(|last| cursor >= last) || self.options.max_messages > 0;
-        let Some(record) = books.registry.names.get_mut(name) else { return };
+        let at = segments.partition_point(|segment| segment.last <= record.cursor);
+        let frees = segments.get(at).is_some_and(|segment| segment.sealed && cursor >= segment.last)
+            || self.options.max_messages > 0;
         if cursor >= record.cursor {
             record.cursor = cursor;
             record.done.clear();

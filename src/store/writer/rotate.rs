@@ -145,12 +145,6 @@ impl Writer {
         loop {
             let mut books = locked(&shared.books);
             let ready = books.spare.take();
-            if ready.is_none() && books.preparing > 0 {
-                // The next file is nearly there, and there may be no room for another: it is waited for.
-                drop(books);
-                std::thread::sleep(NEARLY);
-                continue;
-            }
             let bytes = books.bytes();
             drop(books);
             if let Some(spare) = ready {
@@ -163,6 +157,11 @@ impl Writer {
                 },
                 Err(full) => full,
             };
+            if matches!(full, Stop::Full(..)) && self.is_preparing(shared) {
+                // The file that takes the last of the room is nearly there.
+                std::thread::sleep(NEARLY);
+                continue;
+            }
             if matches!(full, Stop::Failed(_)) || !self.make_room(shared, &full)? {
                 return Err(full);
             }

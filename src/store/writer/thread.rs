@@ -156,6 +156,16 @@ impl Writer {
         false
     }
 
+    /// Whether the next file is on its way, or there already.
+    pub(super) fn is_preparing(&self, shared: &Shared) -> bool {
+        let mut books = locked(&shared.books);
+        if books.preparing > 0 && self.background.as_ref().is_none_or(|background| background.thread.is_finished()) {
+            // Whoever was to make it is gone.
+            books.preparing = 0;
+        }
+        books.preparing > 0 || books.spare.is_some()
+    }
+
     /// Syncs a sealed file without waiting for it.
     pub(super) fn sync_behind(&mut self, shared: &Arc<Shared>, file: Arc<dyn File>, last: u64) {
         self.send(shared, Job::Sync { file, last });

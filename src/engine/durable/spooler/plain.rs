@@ -14,9 +14,11 @@ impl Spooler {
         let Role::Plain { mut position } = self.role else { return Ok(false) };
         let hwm = shared.options.send_hwm as u64;
         let (mut lot, mut count, mut filled) = (Lot::default(), 0, false);
+        // Nobody but this task adds to the queue, so it is looked at once.
+        let blocked = shared.outbound.is_blocked(self.key);
+        let mut waiting = shared.outbound.backlog(self.key);
         loop {
-            let waiting = shared.outbound.backlog(self.key) + lot.bytes;
-            if waiting >= BACKLOG || shared.outbound.is_blocked(self.key) {
+            if blocked || waiting + lot.bytes >= BACKLOG {
                 // What it is too slow for it does not get, as on any other publisher.
                 let behind = self.spool.log.visible().saturating_sub(position);
                 if hwm != 0 && behind > hwm {
@@ -47,6 +49,7 @@ impl Spooler {
                         count += 1;
                     }
                     if lot.bytes >= LOT {
+                        waiting += lot.bytes;
                         shared.outbound.push_records(self.key, std::mem::take(&mut lot).finish(None), count);
                         (count, filled) = (0, true);
                     }
