@@ -121,7 +121,7 @@ fn print_settings(plan: &Plan) {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     println!("peers: {cpus} CPUs, {} interleaved rounds, about {} s a cell", plan.rounds, plan.time_target);
     for name in plan.columns.iter().filter(|_| !plan.durable) {
-        let column = columns::by_name(name, plan.flavour).expect("checked");
+        let column = columns::by_name(name).expect("checked");
         println!("  {}", column.settings());
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::columns::{self, Flavour};
 use crate::usage::Usage;
-use crate::workload::{Arrivals, Bodies, Ready, Rounds, WARM_UP};
+use crate::workload::rounds::Times;
+use crate::workload::{Arrivals, Bodies, Failure, Ready, Rounds, WARM_UP};
 
 /// A child that hangs ends itself after so many seconds.
 const CHILD_SECONDS: u32 = 120;
@@ -160,35 +161,27 @@ pub fn play(arguments: &[String]) {
     let [role, column, flavour, size, count, endpoint] = arguments else { panic!("six words after --role") };
     // SAFETY: alarm has no memory effects.
     unsafe { libc::alarm(CHILD_SECONDS) };
-    let flavour = Flavour::from_name(flavour).expect("a flavour");
-    let column = columns::by_name(column, flavour).expect("a column");
+    let _ = flavour;
+    let column = columns::by_name(column).expect("a column");
     let size: usize = size.parse().expect("a size");
     let count: u64 = count.parse().expect("a count");
     let before = Usage::now();
-    let mut answer = match role.as_str() {
-        "receive" => {
-            let mut arrivals = Arrivals::new(size, count);
-            column.receive(endpoint, Ready, &mut arrivals);
-            json!({ "rate": arrivals.rate() })
-        }
-        "send" => {
-            column.send(endpoint, &mut Bodies::new(size, count));
-            json!({})
-        }
-        "reply" => {
-            column.reply(endpoint, Ready, count + WARM_UP);
-            json!({})
-        }
-        "request" => {
-            let mut rounds = Rounds::new(size, count);
-            column.request(endpoint, &mut rounds);
-            let seconds = rounds.seconds();
-            let times = rounds.percentiles(&[0.5, 0.99, 0.999]);
-            json!({ "rounds": rounds.count(), "rate": rounds.count() as f64 / seconds,
-                    "p50": times[0], "p99": times[1], "p999": times[2] })
-        }
+    let answer = match role.as_str() {
+        "receive" => column
+            .receive(endpoint, Ready, Arrivals::new(size, 1, count))
+            .map(|arrivals| json!({ "rate": arrivals.rate() })),
+        "send" => column.send(endpoint, Bodies::new(size, count)).map(|()| json!({})),
+        "reply" => column.reply(endpoint, Ready, count + WARM_UP).map(|()| json!({})),
+        "request" => column.request(endpoint, Rounds::new(size, count)).map(|rounds| {
+            let times = Times::of(vec![rounds]);
+            json!({ "rounds": times.count(), "rate": times.rate(),
+                    "p50": times.percentile(0.5), "p99": times.percentile(0.99), "p999": times.percentile(0.999) })
+        }),
         other => panic!("no role {other}"),
     };
+    let mut answer = answer.unwrap_or_else(|failure| match failure {
+        Failure::Unsupported(why) | Failure::Failed(why) => panic!("{why}"),
+    });
     let usage = Usage::now().since(before);
     answer["cpu_us"] = usage.cpu_us.into();
     answer["switches"] = usage.switches.into();

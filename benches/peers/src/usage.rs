@@ -1,4 +1,6 @@
-//! What a process cost so far: processor time and context switches of all its threads.
+//! What a process cost so far: processor time and context switches of all its threads, memory, and the shared clock.
+
+use std::sync::Mutex;
 
 /// Totals since the process started, or the difference of two totals.
 #[derive(Clone, Copy)]
@@ -25,4 +27,27 @@ impl Usage {
     pub fn since(self, earlier: Usage) -> Usage {
         Usage { cpu_us: self.cpu_us - earlier.cpu_us, switches: self.switches - earlier.switches }
     }
+}
+
+static MARK: Mutex<Option<Usage>> = Mutex::new(None);
+
+/// What was spent until now does not belong to the measurement. Only the first call counts.
+pub fn mark() {
+    MARK.lock().expect("no panic inside").get_or_insert_with(Usage::now);
+}
+
+/// Where the measurement began, if a workload said so.
+pub fn marked() -> Option<Usage> {
+    *MARK.lock().expect("no panic inside")
+}
+
+/// The system's monotonic clock, the same for all processes.
+pub fn now_nanos() -> u64 {
+    // SAFETY: a valid place to write to.
+    let time = unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        assert_eq!(libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time), 0, "clock_gettime");
+        time
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -4,7 +4,7 @@ use ginnel::{Batch, Message, Pull, Push, Rep, Req};
 
 use super::Flavour;
 use crate::role;
-use crate::workload::{Arrivals, Bodies, Column, HWM, Ready, Rounds};
+use crate::workload::{Arrivals, Bodies, Column, HWM, Outcome, Ready, Rounds};
 
 /// Messages handed over per batched call.
 const BATCH: usize = 256;
@@ -24,12 +24,12 @@ impl Column for Ginnel {
         )
     }
 
-    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
+    fn receive(&self, at: &str, ready: Ready, mut arrivals: Arrivals) -> Outcome<Arrivals> {
         self.flavour.runtime().block_on(async {
             let mut pull = Pull::builder().hwm(HWM).bind(at).await.expect("bind");
             ready.at(&pull.local_endpoint().expect("bound").to_string());
             if self.batch {
-                receive_batches(&mut pull, arrivals).await;
+                receive_batches(&mut pull, &mut arrivals).await;
             } else {
                 while arrivals.missing() > 0 {
                     let message = pull.recv().await.expect("recv");
@@ -37,13 +37,14 @@ impl Column for Ginnel {
                 }
             }
         });
+        Ok(arrivals)
     }
 
-    fn send(&self, endpoint: &str, bodies: &mut Bodies) {
+    fn send(&self, endpoint: &str, mut bodies: Bodies) -> Outcome {
         self.flavour.runtime().block_on(async {
             let push = Push::builder().hwm(HWM).linger(None).connect(endpoint).expect("connect");
             if self.batch {
-                send_batches(&push, bodies).await;
+                send_batches(&push, &mut bodies).await;
             } else {
                 while let Some(body) = bodies.next() {
                     push.send(body).await.expect("send");
@@ -51,9 +52,10 @@ impl Column for Ginnel {
             }
             push.close().await;
         });
+        Ok(())
     }
 
-    fn reply(&self, at: &str, ready: Ready, count: u64) {
+    fn reply(&self, at: &str, ready: Ready, count: u64) -> Outcome {
         let at = at.to_owned();
         self.flavour.run(async move {
             let mut rep = Rep::builder().hwm(HWM).bind(&at).await.expect("bind");
@@ -64,18 +66,19 @@ impl Column for Ginnel {
             }
             tokio::task::spawn_blocking(role::hold).await.expect("hold");
         });
+        Ok(())
     }
 
-    fn request(&self, endpoint: &str, rounds: &mut Rounds) {
-        let (endpoint, mut own) = (endpoint.to_owned(), rounds.take());
-        *rounds = self.flavour.run(async move {
+    fn request(&self, endpoint: &str, mut rounds: Rounds) -> Outcome<Rounds> {
+        let endpoint = endpoint.to_owned();
+        Ok(self.flavour.run(async move {
             let req = Req::builder().hwm(HWM).connect(&endpoint).expect("connect");
-            while let Some(body) = own.next() {
+            while let Some(body) = rounds.next() {
                 let reply = req.request(body).await.expect("reply");
-                own.done(&reply[0]);
+                rounds.done(&reply[0]);
             }
-            own
-        });
+            rounds
+        }))
     }
 }
 

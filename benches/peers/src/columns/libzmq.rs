@@ -1,7 +1,7 @@
 //! libzmq 4.3.5 with its defaults: one I/O thread, blocking calls that park.
 
 use crate::role;
-use crate::workload::{Arrivals, Bodies, Column, HWM, Ready, Rounds};
+use crate::workload::{Arrivals, Bodies, Column, HWM, Outcome, Ready, Rounds};
 use crate::zmq::{self, Context, Msg};
 
 pub struct Libzmq;
@@ -14,7 +14,7 @@ impl Column for Libzmq {
         )
     }
 
-    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
+    fn receive(&self, at: &str, ready: Ready, mut arrivals: Arrivals) -> Outcome<Arrivals> {
         let context = Context::new();
         let pull = context.socket(zmq::PULL, HWM);
         ready.at(&pull.bind(at));
@@ -22,9 +22,10 @@ impl Column for Libzmq {
         while arrivals.missing() > 0 {
             arrivals.take(pull.recv(&mut msg));
         }
+        Ok(arrivals)
     }
 
-    fn send(&self, endpoint: &str, bodies: &mut Bodies) {
+    fn send(&self, endpoint: &str, mut bodies: Bodies) -> Outcome {
         let context = Context::new();
         let push = context.socket(zmq::PUSH, HWM);
         push.connect(endpoint);
@@ -32,9 +33,10 @@ impl Column for Libzmq {
             push.send(body);
         }
         role::hold();
+        Ok(())
     }
 
-    fn reply(&self, at: &str, ready: Ready, count: u64) {
+    fn reply(&self, at: &str, ready: Ready, count: u64) -> Outcome {
         let context = Context::new();
         let rep = context.socket(zmq::REP, HWM);
         ready.at(&rep.bind(at));
@@ -42,9 +44,10 @@ impl Column for Libzmq {
         for _ in 0..count {
             rep.send(rep.recv(&mut msg));
         }
+        Ok(())
     }
 
-    fn request(&self, endpoint: &str, rounds: &mut Rounds) {
+    fn request(&self, endpoint: &str, mut rounds: Rounds) -> Outcome<Rounds> {
         let context = Context::new();
         let req = context.socket(zmq::REQ, HWM);
         req.connect(endpoint);
@@ -53,5 +56,6 @@ impl Column for Libzmq {
             req.send(body);
             rounds.done(req.recv(&mut msg));
         }
+        Ok(rounds)
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Flavour;
-use crate::workload::{Arrivals, Bodies, Column, Ready, Rounds};
+use crate::workload::{Arrivals, Bodies, Column, Outcome, Ready, Rounds};
 
 /// Bytes gathered before a write, and bytes asked for in a read.
 const CHUNK: usize = 64 * 1024;
@@ -20,11 +20,12 @@ impl Column for Raw {
         "raw: throughput by blocking std sockets, writes and reads of 64 KiB, ZMTP frames, no queue; latency by tokio current-thread read_exact/write_all without frames; TCP_NODELAY".to_owned()
     }
 
-    fn receive(&self, at: &str, ready: Ready, arrivals: &mut Arrivals) {
-        receive_frames(accept(at, ready), arrivals);
+    fn receive(&self, at: &str, ready: Ready, mut arrivals: Arrivals) -> Outcome<Arrivals> {
+        receive_frames(accept(at, ready), &mut arrivals);
+        Ok(arrivals)
     }
 
-    fn send(&self, endpoint: &str, bodies: &mut Bodies) {
+    fn send(&self, endpoint: &str, mut bodies: Bodies) -> Outcome {
         let mut stream = connect(endpoint);
         let mut buffer = Vec::with_capacity(2 * CHUNK);
         while let Some(body) = bodies.next() {
@@ -35,9 +36,10 @@ impl Column for Raw {
             encode(&mut buffer, body);
         }
         stream.write_all(&buffer).expect("write");
+        Ok(())
     }
 
-    fn reply(&self, at: &str, ready: Ready, count: u64) {
+    fn reply(&self, at: &str, ready: Ready, count: u64) -> Outcome {
         let stream = accept(at, ready);
         Flavour::Current.run(async move {
             match stream {
@@ -45,18 +47,18 @@ impl Column for Raw {
                 Stream::Unix(stream) => answer(tokio_unix(stream), count).await,
             }
         });
+        Ok(())
     }
 
-    fn request(&self, endpoint: &str, rounds: &mut Rounds) {
+    fn request(&self, endpoint: &str, mut rounds: Rounds) -> Outcome<Rounds> {
         let stream = connect(endpoint);
-        let mut own = rounds.take();
-        *rounds = Flavour::Current.run(async move {
+        Ok(Flavour::Current.run(async move {
             match stream {
-                Stream::Tcp(stream) => ask(tokio_tcp(stream), &mut own).await,
-                Stream::Unix(stream) => ask(tokio_unix(stream), &mut own).await,
+                Stream::Tcp(stream) => ask(tokio_tcp(stream), &mut rounds).await,
+                Stream::Unix(stream) => ask(tokio_unix(stream), &mut rounds).await,
             }
-            own
-        });
+            rounds
+        }))
     }
 }
 
