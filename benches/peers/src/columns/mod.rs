@@ -5,7 +5,6 @@ mod libzmq;
 mod monocoque;
 mod omq;
 mod raw;
-mod raw_blocking;
 mod rzmq;
 mod zeromq;
 
@@ -65,7 +64,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
         "zmq.rs" => Box::new(zeromq::Zeromq),
         "monocoque" => Box::new(monocoque::Monocoque),
         "raw" => Box::new(raw::Raw),
-        "raw-blocking" => Box::new(raw_blocking::RawBlocking),
+        "raw-blocking" => Box::new(raw::RawBlocking),
         _ => return None,
     })
 }
