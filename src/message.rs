@@ -250,6 +250,15 @@ impl Message {
         Message(Parts::One(frame))
     }
 
+    /// The only frame, if there is one only and it is held inline: its room, whose first so many bytes count.
+    #[inline(always)]
+    pub(crate) fn short(&self) -> Option<(&[u8; INLINE], usize)> {
+        match &self.0 {
+            Parts::One(Frame(Repr::Inline { len, bytes })) => Some((&bytes.0, *len)),
+            _ => None,
+        }
+    }
+
     /// The frames, by value.
     pub fn into_frames(self) -> Vec<Frame> {
         match self.0 {

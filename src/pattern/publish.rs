@@ -97,8 +97,7 @@ impl Publisher {
     }
 
     /// Publishes; subscribers without room are dealt with as the options say.
-    pub(crate) fn try_publish(&self, message: &mut Option<Message>) -> Result<(), Refused> {
-        let Some(content) = message.as_ref() else { return Ok(()) };
+    pub(crate) fn try_publish(&self, content: &Message) -> Result<(), Refused> {
         let publication = {
             let mut state = self.lock();
             state.find_classes(content, self.inverted);
@@ -110,7 +109,6 @@ impl Publisher {
             publication
         };
         self.outbound.settle_publication(publication);
-        *message = None;
         Ok(())
     }
 

@@ -402,6 +402,9 @@ impl State {
         // Only if others run do those who are full ever get room.
         after.direct |= class.misses;
         let immediate = self.limits.flush == FlushPolicy::Immediate;
+        if class.dirty && !immediate && class.arena.push_quickly(message).is_some() {
+            return;
+        }
         if is_external(message) {
             self.seal(index);
             self.give(index, &Segment::external(message));
