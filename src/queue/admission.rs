@@ -219,10 +219,13 @@ impl State {
         }
         let Some(key) = self.next_peer() else { return false };
         let Some(peer) = self.peers.get_mut(key) else { return false };
-        if matches!(peer.road, Road::Direct { .. }) {
-            return false;
-        }
-        if !peer.outbox.join(message, (peer.hwm, peer.hwm_bytes)) {
+        let marks = (peer.hwm, peer.hwm_bytes);
+        let joined = match &peer.road {
+            Road::Direct { inbox, lane, parked: false } => peer.outbox.join_direct((inbox, *lane), message, marks),
+            Road::Direct { .. } => false,
+            Road::Wire(_) => peer.outbox.join(message, marks),
+        };
+        if !joined {
             return false;
         }
         if self.rotation.len() > 1 {
