@@ -31,6 +31,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod durable;
 mod endpoint;
 mod engine;
@@ -73,7 +75,7 @@ pub use event::{DropReason, Drops, Event, Phase, Reason};
 pub use message::{Frame, Message, NoFrames, NoToken, Receipt, SpoolId, Token};
 pub use options::spool::{Ack, Sync, WhenFull};
 pub use options::{Credentials, FlushPolicy, Keepalive, OnFull, Security, SocketType};
-pub use pattern::builder::{Buildable, Builder};
+pub use pattern::builder::{Buildable, Builder, Tasks};
 pub use pattern::dealer::Dealer;
 pub use pattern::delivery::Delivery;
 pub use pattern::pair::Pair;

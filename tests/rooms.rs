@@ -22,6 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("socket", &["engine", "queue", "transport", "store::log", "store::record"]),
     // Of the engine, a pattern knows the trait that it implements (and a six-line helper of futures).
     ("pattern", &["socket", "queue", "engine::pattern", "engine::either", "engine::within"]),
+    // The same sockets for threads: of the engine, how a thread waits (and the monitor, which is public).
+    ("blocking", &["pattern", "socket", "queue::batch", "engine::events", "engine::park"]),
 ];
 
 #[test]
