@@ -38,6 +38,9 @@ mod endpoint;
 mod engine;
 mod error;
 mod event;
+#[cfg(feature = "__internals")]
+#[doc(hidden)]
+pub mod internals;
 mod message;
 mod options;
 mod pattern;
