@@ -18,6 +18,8 @@
 //!
 //! With a spool, PUB and PUSH keep what they send until it was received and processed: [`durable_sockets`].
 //!
+//! Without an async runtime: the feature `blocking` has the same sockets for threads, in a module of that name.
+//!
 //! What it is not: no server, no consensus, no exactly-once, no encryption yet, no runtime but tokio. Without
 //! a spool a message that the operating system took may be lost when the peer dies: ZMTP has no
 //! acknowledgement.
