@@ -1,5 +1,6 @@
 //! Setters of durable sockets: the spool of PUB and PUSH, the durable name of SUB and PULL.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ macro_rules! spool_setters {
 
 spool_setters! {
     /// When a send is accepted, and so what survives a power cut. Default [`Sync::Batch`]: nothing accepted is lost.
+    /// [`Sync::Every`] wants some time.
     sync(sync: Sync);
     /// What a full spool does. Default [`WhenFull::Block`].
     when_full(when_full: WhenFull);
@@ -61,7 +63,7 @@ spool_setters! {
     max_lag_bytes(max_lag_bytes: u64);
     /// Time that one name may lag behind. Default off.
     max_lag_age(max_lag_age: impl Into<Option<Duration>>) => |value: _| Into::into(value);
-    /// Durable names at most. Default 1,000.
+    /// Durable names at most, declared ones included. Default 1,000; at least 1.
     max_names(max_names: usize);
     /// A name without a connection for so long is dropped, reported. Default 7 days; zero is never.
     name_expiry(name_expiry: Duration);
@@ -220,8 +222,23 @@ fn check_spool(spool: &SpoolOptions) -> Result<(), OptionError> {
     if spool.max_record == 0 || spool.max_record > u64::from(u32::MAX / 2) {
         return fail("max_record", "1 byte to 2 GiB");
     }
-    match spool.declared.iter().find(|declared| !is_durable_name(&declared.name)) {
-        Some(_) => fail("declare", "a name of 1 to 64 bytes of printable ASCII without space"),
-        None => Ok(()),
+    if spool.sync == Sync::Every(Duration::ZERO) {
+        return fail("sync", "Every wants more than no time; to sync every batch there is Sync::Batch");
     }
+    if spool.max_names == 0 {
+        return fail("max_names", "at least 1");
+    }
+    check_declared(spool)
+}
+
+fn check_declared(spool: &SpoolOptions) -> Result<(), OptionError> {
+    let fail = |why: &str| Err(OptionError::new("declare", why));
+    if !spool.declared.iter().all(|declared| is_durable_name(&declared.name)) {
+        return fail("a name of 1 to 64 bytes of printable ASCII without space");
+    }
+    let names: BTreeSet<&str> = spool.declared.iter().map(|declared| &*declared.name).collect();
+    if names.len() > spool.max_names {
+        return fail(&format!("{} names are more than max_names, which is {}", names.len(), spool.max_names));
+    }
+    Ok(())
 }
