@@ -20,7 +20,7 @@ macro_rules! spool_setters {
         spool_setters!(@type Push { $($(#[$doc])* $name($field: $type) $(=> $convert)?;)* });
     };
     (@type $socket:ident { $($(#[$doc:meta])* $name:ident($field:ident: $type:ty) $(=> $convert:expr)?;)* }) => {
-        impl Builder<$socket> {
+        impl<M> Builder<$socket, M> {
             /// Keeps what is sent in this directory until it was delivered and acknowledged: see the page
             /// [`durable_sockets`](crate::durable_sockets). The directory is made if it is missing, with access for this user
             /// only; one socket at a time uses it. Opened by `build`, `bind` or `connect`, which recover it if needed.
@@ -83,7 +83,7 @@ spool_setters! {
     max_delayed(max_delayed: usize);
 }
 
-impl Builder<Pub> {
+impl<M> Builder<Pub, M> {
     /// Makes a durable name before anyone connects with it: from now on what matches these prefixes is kept for it.
     /// Declared again, its set is replaced. No prefix is everything.
     pub fn declare<P: AsRef<[u8]>>(mut self, name: impl Into<String>, prefixes: impl IntoIterator<Item = P>) -> Self {
@@ -97,7 +97,7 @@ impl Builder<Pub> {
     }
 }
 
-impl Builder<Push> {
+impl<M> Builder<Push, M> {
     /// Serves peers that cannot acknowledge, too: a record counts as done when the operating system took its bytes,
     /// so what was in its buffers can be lost. Default false: such peers get nothing, and records wait.
     pub fn plain_pull(mut self, value: bool) -> Self {
@@ -119,7 +119,7 @@ macro_rules! holder_setters {
         holder_setters!(@type Pull { $($(#[$doc])* $name($field: $type) $(=> $convert)?;)* });
     };
     (@type $socket:ident { $($(#[$doc:meta])* $name:ident($field:ident: $type:ty) $(=> $convert:expr)?;)* }) => {
-        impl Builder<$socket> {
+        impl<M> Builder<$socket, M> {
             /// Holds this durable name: what is sent while this socket is away is delivered when it returns. 1 to 64
             /// bytes of printable ASCII without space. On a PULL the name only labels the worker in statistics.
             pub fn durable(mut self, name: impl Into<String>) -> Self {
@@ -161,7 +161,7 @@ holder_setters! {
     holder_expiry(name_expiry: Duration) => Some;
 }
 
-impl<S> Builder<S> {
+impl<S, M> Builder<S, M> {
     pub(in crate::pattern) fn spool_mut(&mut self) -> &mut SpoolOptions {
         self.options.spool.get_or_insert_with(|| SpoolOptions::new(PathBuf::new()))
     }
