@@ -213,7 +213,10 @@ impl Outbound {
 impl State {
     #[inline(always)]
     fn join_batch(&mut self, message: &Message) -> bool {
-        if self.closed || self.limits.conflate || self.limits.flush == FlushPolicy::Immediate || !self.waiters.is_empty()
+        if self.closed
+            || self.limits.conflate
+            || self.limits.flush == FlushPolicy::Immediate
+            || !self.waiters.is_empty()
         {
             return false;
         }
