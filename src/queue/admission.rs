@@ -222,13 +222,7 @@ impl State {
         }
         let Some(key) = self.next_peer() else { return false };
         let Some(peer) = self.peers.get_mut(key) else { return false };
-        let marks = (peer.hwm, peer.hwm_bytes);
-        let joined = match &peer.road {
-            Road::Direct { inbox, lane, parked: false } => peer.outbox.join_direct((inbox, *lane), message, marks),
-            Road::Direct { .. } => false,
-            Road::Wire(_) => peer.outbox.join(message, marks),
-        };
-        if !joined {
+        if !peer.join(message) {
             return false;
         }
         if self.rotation.len() > 1 {

@@ -497,9 +497,8 @@ impl State {
     }
 
     fn take_oldest(&mut self, lane: PeerKey) -> Option<usize> {
-        let oldest = |(other, item): &(PeerKey, Item)| {
-            *other == lane && matches!(item, Item::Value(_) | Item::Values(_))
-        };
+        let oldest =
+            |(other, item): &(PeerKey, Item)| *other == lane && matches!(item, Item::Value(_) | Item::Values(_));
         let at = self.arrivals.iter().position(oldest)?;
         let message = match self.arrivals.get_mut(at) {
             Some((_, Item::Values(messages))) if messages.len() > 1 => messages.pop_front()?,

@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::PeerKey;
-use super::inbox::Inbox;
 use crate::message::Message;
 use crate::wire::frame;
 
@@ -350,25 +348,6 @@ impl Outbox {
         self.queued += 1;
         self.bytes += len;
         true
-    }
-
-    /// As [`Outbox::join`], for a peer in this process: `lane` of `inbox` gets the message, this account the charge.
-    #[inline]
-    pub(crate) fn join_direct(
-        &mut self,
-        (inbox, lane): (&Inbox, PeerKey),
-        message: &Message,
-        (hwm, hwm_bytes): (usize, usize),
-    ) -> bool {
-        // Without a mark for messages only yielding lets others run, which is not for here. A copy of many frames
-        // would cost more than the long way.
-        let size = message.size();
-        let quiet = self.queued + 1 < hwm && (hwm_bytes == 0 || self.bytes + size < hwm_bytes) && message.len() == 1;
-        let joined = quiet && inbox.join_direct(lane, message, size);
-        if joined {
-            self.charge(1, size);
-        }
-        joined
     }
 
     /// Appends a segment shared with other peers.
