@@ -4,6 +4,7 @@
 //! what is left and compares. Both know the promises only, not how the log keeps them.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 use super::*;
@@ -122,6 +123,36 @@ use crate::store::clock::Clock;
 impl Ledger {
     pub(super) fn new() -> Ledger {
         Ledger { time: START, ..Ledger::default() }
+    }
+
+    /// A number that stands for the promises; what was heard is none.
+    pub(super) fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let promises = Ledger { events: Vec::new(), ..self.clone() };
+        hasher.write(format!("{promises:?}").as_bytes());
+        hasher.finish()
+    }
+
+    /// Opens what a crash left.
+    pub(super) fn reopen(&self, sim: &SimStorage, options: &SpoolOptions, push: bool) -> Bench {
+        let clock = ManualClock::new(self.time.max(START) + 1);
+        Bench::try_open(sim.storage(), options, push, clock).expect("d06: opening succeeds")
+    }
+
+    /// `bench` gives out a number before anything else happens.
+    pub(super) fn and_one_more(mut self, bench: &Bench) -> Ledger {
+        if let Ok(number) = bench.append("z") {
+            assert!(number > self.given, "number {number} twice");
+            self.given = number;
+            self.maybe.insert(number, "z".to_owned());
+        }
+        self
+    }
+
+    /// How many records have to be there after a power cut, but for those that were let go.
+    pub(super) fn promised(&self, options: &SpoolOptions) -> u64 {
+        let promised = if options.sync == Sync::Batch { self.accepted } else { self.durable };
+        self.written.range(..=promised).count() as u64
     }
 
     /// The process ended.
@@ -286,8 +317,7 @@ impl Ledger {
     /// Opens what a crash left, and looks whether every promise is kept. `power`: the power was cut; else the process
     /// was killed.
     pub(super) fn check(&self, sim: &SimStorage, options: &SpoolOptions, push: bool, power: bool) -> Bench {
-        let clock = ManualClock::new(self.time.max(START) + 1);
-        let bench = Bench::try_open(sim.storage(), options, push, clock).expect("d06: opening succeeds");
+        let bench = self.reopen(sim, options, push);
         let events = bench.ear.names();
         let synced = options.sync == Sync::Batch || !power;
         if synced && !self.holes {

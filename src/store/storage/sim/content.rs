@@ -47,6 +47,15 @@ impl Content {
         &self.now
     }
 
+    pub(super) fn image(&self) -> Arc<Vec<u8>> {
+        self.now.clone()
+    }
+
+    /// Whether all of it was synced.
+    pub(super) fn is_safe(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Sectors in use: none without a name and a handle.
     pub(super) fn used(&self) -> usize {
         if self.is_gone() { 0 } else { self.space.used }
