@@ -37,7 +37,15 @@ pub(super) fn workload(i: u64) -> Workload {
         options.max_age = Some(Duration::from_secs(2));
     }
     let push = i % 7 == 6;
-    let ops = (0..28).map(|_| op(&mut chance)).collect();
+    let mut ops: Vec<Op> = (0..28).map(|_| op(&mut chance)).collect();
+    if i % 8 >= 5 {
+        // One record nearly as large as a small spool, and one larger than it; both done in the end.
+        ops.insert(9, Op::Append(b'a', [13_000, 14_500][(i % 2) as usize]));
+        ops.insert(10, Op::Drain);
+        ops.insert(20, Op::Append(b'b', 20_000));
+        ops.insert(21, Op::Settle);
+        ops.push(Op::Drain);
+    }
     Workload { options, push, ops }
 }
 

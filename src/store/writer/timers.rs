@@ -72,7 +72,7 @@ impl Writer {
         }
         if now >= self.timers.hour_at {
             self.timers.hour_at = now + HOUR;
-            self.expire(shared)?;
+            worked |= self.expire(shared)?;
             self.tell_step(shared);
         }
         worked |= self.prepare(shared);
