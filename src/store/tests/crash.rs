@@ -93,10 +93,10 @@ struct Count {
 
 /// Crashes the workloads after each of their calls, and the recovery from each disk that this leaves after each of
 /// its calls.
-fn crash_everywhere(workloads: std::ops::Range<u64>) {
+fn crash_everywhere(workloads: impl Iterator<Item = u64>) {
     let seeds = seeds();
     let mut count = Count::default();
-    for i in workloads.clone() {
+    for i in workloads {
         let _named = Named(i);
         let looker = RefCell::new(Looker::new(i, seeds.1));
         at_every_call(
@@ -115,7 +115,7 @@ fn crash_everywhere(workloads: std::ops::Range<u64>) {
     }
     let Count { crashes, synced, states, again, again_states, promised } = count;
     println!(
-        "workloads {workloads:?}: {crashes} crashes ({synced} of them under Sync::Batch) left {states} states; {again} \
+        "{crashes} crashes ({synced} of them under Sync::Batch) left {states} states; {again} \
          crashes in their recovery left {again_states} more; {promised} times a record had to be there, lost 0"
     );
 }
@@ -232,7 +232,8 @@ impl Prints {
         for (name, image) in sim.images() {
             let one = || {
                 let mut one = DefaultHasher::new();
-                one.write(&image);
+                one.write_usize(image.len());
+                one.write(without_zeros(&image));
                 one.finish()
             };
             let known = self.0.entry(Arc::as_ptr(&image)).or_insert_with(|| (Arc::clone(&image), one()));
@@ -241,6 +242,13 @@ impl Prints {
         }
         all.finish()
     }
+}
+
+/// A file without the zeros at its end, by sectors: most of what is made ahead is zeros.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    const ZEROS: [u8; 512] = [0; 512];
+    let zeros = bytes.rchunks_exact(512).take_while(|sector| *sector == ZEROS).count();
+    &bytes[..bytes.len() - zeros * 512]
 }
 
 /// Says on a panic where the recovery was crashed.
@@ -254,24 +262,29 @@ impl Drop for Again {
     }
 }
 
+/// Of the workloads, so that each has some of every kind.
+fn quarter(which: u64) -> impl Iterator<Item = u64> {
+    (0..40).filter(move |i| (i + i / 4) % 4 == which)
+}
+
 #[test]
 fn d01_d02_d04_d06_a_crash_after_every_call_keeps_every_promise_1() {
-    crash_everywhere(0..10);
+    crash_everywhere(quarter(0));
 }
 
 #[test]
 fn d01_d02_d04_d06_a_crash_after_every_call_keeps_every_promise_2() {
-    crash_everywhere(10..20);
+    crash_everywhere(quarter(1));
 }
 
 #[test]
 fn d01_d02_d04_d06_a_crash_after_every_call_keeps_every_promise_3() {
-    crash_everywhere(20..30);
+    crash_everywhere(quarter(2));
 }
 
 #[test]
 fn d01_d02_d04_d06_a_crash_after_every_call_keeps_every_promise_4() {
-    crash_everywhere(30..40);
+    crash_everywhere(quarter(3));
 }
 
 /// kill -9: what the process wrote is there, whatever was synced.
