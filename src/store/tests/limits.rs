@@ -341,6 +341,27 @@ fn a_name_without_a_connection_expires_and_one_with_does_not() {
 }
 
 #[test]
+fn a_name_whose_time_is_over_has_ten_minutes_more_after_opening() {
+    let mut options = options(Sync::Batch);
+    options.name_expiry = Duration::from_secs(86_400);
+    let sim = SimStorage::new(10);
+    let bench = Bench::open(&sim, &options, false);
+    bench.log.declare("gone", &[b"a"]);
+    bench.log.declare("back", &[b"a"]);
+    bench.log.close().unwrap();
+    drop(bench);
+    let later = ManualClock::new(START + 2 * 86_400_000_000);
+    let bench = Bench::try_open(sim.storage(), &options, false, later).unwrap();
+    bench.clock.advance(Duration::from_secs(599));
+    bench.settle();
+    assert!(bench.ear.dropped.lock().unwrap().is_empty());
+    bench.log.set_connected("back", true);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.settle();
+    assert_eq!(*bench.ear.dropped.lock().unwrap(), ["gone"]);
+}
+
+#[test]
 fn d04_numbers_are_reserved_before_they_are_given() {
     let sim = SimStorage::new(11);
     let mut options = options(Sync::Never);
