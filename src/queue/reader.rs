@@ -127,6 +127,10 @@ impl Reader {
 
     pub(crate) fn try_next(&mut self) -> Result<From, TryRecvError> {
         loop {
+            // First, so that nobody waits behind what one peer left here; and the next one is taken in hand again.
+            if self.inbox.has_arrivals() {
+                self.exchange(None);
+            }
             if let Some(next) = self.take() {
                 return Ok(next);
             }

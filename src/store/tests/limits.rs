@@ -328,16 +328,37 @@ fn a_name_without_a_connection_expires_and_one_with_does_not() {
     options.name_expiry = Duration::from_secs(86_400);
     let sim = SimStorage::new(10);
     let bench = Bench::open(&sim, &options, false);
-    bench.log.declare("gone", &[b"a"]);
-    bench.log.declare("here", &[b"a"]);
-    bench.log.set_connected("here", true);
-    for _ in 0..26 {
-        bench.clock.advance(Duration::from_secs(3600));
-        bench.settle();
+    for name in ["gone", "here", "ever"] {
+        bench.log.declare(name, &[b"a"]);
     }
+    bench.log.registry(|registry| registry.names.get_mut("ever").unwrap().expiry_s = 0);
+    bench.log.set_connected("here", true);
+    let hours = |count: u64| {
+        for _ in 0..count {
+            bench.clock.advance(Duration::from_secs(3600));
+            bench.settle();
+        }
+    };
+    let told = || {
+        let events = bench.ear.events.lock().unwrap();
+        let expired = |event: &Event| if let Event::NameExpired { name } = event { Some(name.clone()) } else { None };
+        events.iter().filter_map(expired).collect::<Vec<String>>()
+    };
+    hours(23);
+    assert_eq!(told(), [""; 0]);
+    hours(3);
+    assert_eq!(told(), ["gone"]);
     assert_eq!(*bench.ear.dropped.lock().unwrap(), ["gone"]);
-    let left: Vec<String> = bench.log.registry(|registry| registry.names.keys().cloned().collect());
-    assert_eq!(left, ["here"]);
+    let left = |bench: &Bench| bench.log.registry(|registry| registry.names.keys().cloned().collect::<Vec<String>>());
+    assert_eq!(left(&bench), ["ever", "here"]);
+    // It counts from the end of the last connection.
+    bench.log.set_connected("here", false);
+    hours(23);
+    assert_eq!(left(&bench), ["ever", "here"]);
+    hours(3);
+    assert_eq!(told(), ["gone", "here"]);
+    drop(bench);
+    assert_eq!(left(&Bench::open(&sim.crash(1), &options, false)), ["ever"], "and they do not come back");
 }
 
 #[test]
