@@ -58,6 +58,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
         "ginnel" => Box::new(ginnel::Ginnel { flavour: Flavour::Current, batch: false }),
         "ginnel-multi" => Box::new(ginnel::Ginnel { flavour: Flavour::Multi, batch: false }),
         "ginnel-batch" => Box::new(ginnel::Ginnel { flavour: Flavour::Current, batch: true }),
+        "ginnel-blocking" => Box::new(ginnel::GinnelBlocking),
         "libzmq" => Box::new(libzmq::Libzmq),
         "omq" => Box::new(omq::Omq),
         "rzmq" => Box::new(rzmq::Rzmq),

@@ -3,9 +3,12 @@
 //! `stream` has what goes one way, `rounds` what comes back, `crowd` many connections. All of it runs as tasks of one
 //! runtime, the way servers run.
 
+mod blocking;
 mod crowd;
 mod rounds;
 mod stream;
+
+pub use blocking::GinnelBlocking;
 
 use super::Flavour;
 use crate::workload::{
