@@ -57,6 +57,7 @@ fn about(plan: &Plan, files: u64) -> Value {
         "cpu": line_of("/proc/cpuinfo", "model name"),
         "memory": line_of("/proc/meminfo", "MemTotal"),
         "system": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        "load": std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').take(3).collect::<Vec<_>>().join(" "),
         "unix_time": since_epoch.as_secs(),
         "rounds": plan.rounds,
         "time_target": plan.time_target,

@@ -52,8 +52,21 @@ impl Flavour {
 }
 
 /// Every column's name, in the order of a round.
-pub const NAMES: [&str; 13] =
-    ["omq-batch", "rzmq-uring", "monocoque-eager", "ginnel", "ginnel-multi", "ginnel-batch", "libzmq", "omq", "rzmq", "zmq.rs", "monocoque", "raw", "raw-blocking"];
+pub const NAMES: [&str; 13] = [
+    "ginnel",
+    "ginnel-multi",
+    "ginnel-batch",
+    "libzmq",
+    "omq",
+    "omq-batch",
+    "rzmq",
+    "rzmq-uring",
+    "zmq.rs",
+    "monocoque",
+    "monocoque-eager",
+    "raw",
+    "raw-blocking",
+];
 
 /// The column with this name.
 pub fn by_name(name: &str) -> Option<Box<dyn Column>> {

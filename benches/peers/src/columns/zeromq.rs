@@ -47,10 +47,7 @@ impl Library for ZmqRs {
     }
 
     fn lacks(&self) -> Lacks {
-        Lacks {
-            inproc: Some("it has no inproc transport"),
-            ..Lacks::default()
-        }
+        Lacks { inproc: Some("it has no inproc transport"), ..Lacks::default() }
     }
 
     fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
@@ -78,7 +75,8 @@ impl Library for ZmqRs {
 
     async fn bind(any: &mut Any, at: &str) -> Outcome<String> {
         let at = at.replace('*', "0");
-        let bound = each!(any, Push | Pull | Pub | Sub | Req | Rep | Dealer | Router, socket => socket.bind(&at).await?);
+        let bound =
+            each!(any, Push | Pull | Pub | Sub | Req | Rep | Dealer | Router, socket => socket.bind(&at).await?);
         Ok(bound.to_string())
     }
 
