@@ -134,18 +134,28 @@ fn one_run(cell: &Cell, column: &str, count: u64, quick: bool, round: usize) -> 
     record
 }
 
-/// The count that takes about the time target, by a short run that is not counted; else the record of its failure.
+/// A count grows so many times from one short run to the next: few messages say little about many.
+const GROWTH: u64 = 20;
+
+/// The count that takes about the time target, by short runs that are not counted; else the record of their failure.
 fn calibrated(plan: &Plan, cell: &Cell, column: &str) -> Result<u64, Box<Value>> {
     if !cell.is_counted() {
         return Ok(0);
     }
-    let first = cell.first_count();
-    let mut record = one_run(cell, column, first, plan.quick, 0);
-    if record["failed"].is_string() && record["unsupported"] != true {
-        record = one_run(cell, column, first, plan.quick, 0);
-    }
-    match record["rate"].as_f64() {
-        Some(rate) => Ok(cell.count_for(rate, plan.time_target)),
-        None => Err(Box::new(record)),
+    let (mut count, mut failures) = (cell.first_count(), 0);
+    loop {
+        let record = one_run(cell, column, count, plan.quick, 0);
+        let Some(rate) = record["rate"].as_f64() else {
+            failures += 1;
+            if record["unsupported"] == true || failures == FAILURES {
+                return Err(Box::new(record));
+            }
+            continue;
+        };
+        let wanted = cell.count_for(rate, plan.time_target);
+        if wanted <= count * GROWTH {
+            return Ok(wanted);
+        }
+        count *= GROWTH;
     }
 }

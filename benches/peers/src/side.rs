@@ -100,7 +100,9 @@ fn act(job: &Job, column: &dyn Column) -> Outcome<Value> {
         }
         "push-pull-inproc" => column.push_pull_inproc(job.bodies(), job.arrivals()).map(arrived),
         "publish" => {
-            column.publish(at, Ready, Publications::new(job.size(), job.count(), job.number("topics"))).map(nothing)
+            let subscribers = job.number("subscribers") as usize;
+            let all = Publications::new(job.size(), job.count(), job.number("topics"), subscribers);
+            column.publish(at, Ready, all).map(nothing)
         }
         "subscribe" => {
             let subscribers = job.number("subscribers") as usize;

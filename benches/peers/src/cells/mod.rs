@@ -200,6 +200,7 @@ impl Cell {
             // The ports of closed connections stay taken for a minute.
             Kind::Connects { .. } => count.clamp(100, 5_000),
             Kind::PushPull if self.size >= 1 << 20 => count.max(100),
+            Kind::ReqRepMany { lanes } | Kind::RouterToMany { dealers: lanes } => count.max(100 * lanes),
             _ => count.max(1_000),
         }
     }

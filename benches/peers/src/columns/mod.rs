@@ -6,7 +6,6 @@ mod libzmq;
 mod monocoque;
 mod omq;
 mod raw;
-mod raw_blocking;
 mod rzmq;
 mod zeromq;
 
@@ -83,7 +82,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
         "monocoque" => Box::new(monocoque::Monocoque { coalesce: true }),
         "monocoque-eager" => Box::new(monocoque::Monocoque { coalesce: false }),
         "raw" => Box::new(raw::Raw),
-        "raw-blocking" => Box::new(raw_blocking::RawBlocking),
+        "raw-blocking" => Box::new(raw::RawBlocking),
         _ => return None,
     })
 }

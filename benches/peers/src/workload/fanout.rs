@@ -28,11 +28,12 @@ pub struct Publications {
     count: u64,
     /// Lines that came from the parent; its end counts as all there can be.
     lines: Arc<AtomicU64>,
+    subscribers: usize,
 }
 
 impl Publications {
     /// `count` messages that go through `topics` topics in turn. Listens to the parent from now on.
-    pub fn new(size: usize, count: u64, topics: u64) -> Publications {
+    pub fn new(size: usize, count: u64, topics: u64, subscribers: usize) -> Publications {
         let lines = Arc::new(AtomicU64::new(0));
         let heard = lines.clone();
         std::thread::spawn(move || {
@@ -42,7 +43,17 @@ impl Publications {
             heard.store(u64::MAX, Ordering::Release);
         });
         let topics = (0..topics.max(1)).map(topic).collect();
-        Publications { body: vec![b'x'; size], topics, next: 0, count, lines }
+        Publications { body: vec![b'x'; size], topics, next: 0, count, lines, subscribers }
+    }
+
+    /// How many subscribers will come.
+    pub fn subscribers(&self) -> usize {
+        self.subscribers
+    }
+
+    /// How many topics there are.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
     }
 
     /// A probe; none any more when all subscribers have seen one.

@@ -16,8 +16,8 @@ pub struct Rounds {
     lane: u64,
     started: Instant,
     first: Option<Instant>,
-    last: Option<Instant>,
     nanos: Vec<u64>,
+    ends: Vec<Instant>,
 }
 
 impl Rounds {
@@ -27,6 +27,7 @@ impl Rounds {
 
     /// One of several that run at once.
     pub fn of(lane: u64, size: usize, count: u64, warm_up: u64) -> Rounds {
+        let capacity = usize::try_from(count).expect("count fits");
         Rounds {
             body: vec![b'x'; size],
             next: 0,
@@ -35,8 +36,8 @@ impl Rounds {
             lane,
             started: Instant::now(),
             first: None,
-            last: None,
-            nanos: Vec::with_capacity(usize::try_from(count).expect("count fits")),
+            nanos: Vec::with_capacity(capacity),
+            ends: Vec::with_capacity(capacity),
         }
     }
 
@@ -62,9 +63,7 @@ impl Rounds {
         assert!(reply == self.body, "the reply is not the request");
         if self.next > self.warm_up {
             self.nanos.push((now - self.started).as_nanos() as u64);
-        }
-        if self.next == self.count {
-            self.last = Some(now);
+            self.ends.push(now);
         }
     }
 
@@ -77,25 +76,19 @@ impl Rounds {
 /// What all lanes measured together.
 pub struct Times {
     nanos: Vec<u64>,
-    seconds: f64,
+    rate: f64,
 }
 
 impl Times {
     pub fn of(lanes: Vec<Rounds>) -> Times {
-        let first = lanes.iter().filter_map(|lane| lane.first).min().expect("a round was made");
-        let last = lanes.iter().map(|lane| lane.last.expect("all rounds were made")).max().expect("a lane");
-        let mut nanos: Vec<u64> = lanes.into_iter().flat_map(|lane| lane.nanos).collect();
+        let mut nanos: Vec<u64> = lanes.iter().flat_map(|lane| lane.nanos.iter().copied()).collect();
         nanos.sort_unstable();
-        Times { nanos, seconds: (last - first).as_secs_f64() }
+        Times { nanos, rate: rate(&lanes) }
     }
 
-    pub fn count(&self) -> u64 {
-        self.nanos.len() as u64
-    }
-
-    /// Round trips a second.
+    /// Round trips a second while all lanes were at it (one that begins late or ends early would blur it).
     pub fn rate(&self) -> f64 {
-        self.count() as f64 / self.seconds
+        self.rate
     }
 
     /// The time below which this share of all rounds stayed, in nanoseconds.
@@ -103,6 +96,23 @@ impl Times {
         let last = self.nanos.len() - 1;
         self.nanos[((share * last as f64).round() as usize).min(last)]
     }
+}
+
+fn rate(lanes: &[Rounds]) -> f64 {
+    let first = |lane: &Rounds| lane.first.expect("a round was made");
+    let last = |lane: &Rounds| *lane.ends.last().expect("a round was made");
+    let ends = || lanes.iter().flat_map(|lane| &lane.ends);
+    let (from, to) = (lanes.iter().map(first).max(), lanes.iter().map(last).min());
+    if let (Some(from), Some(to)) = (from, to)
+        && to > from
+    {
+        let within = ends().filter(|end| **end >= from && **end <= to).count();
+        return within as f64 / (to - from).as_secs_f64();
+    }
+    // Too few rounds: one lane was done before another began.
+    let from = lanes.iter().map(first).min().expect("a lane");
+    let to = ends().max().expect("a round was made");
+    ends().count() as f64 / (*to - from).as_secs_f64()
 }
 
 /// Numbered round trips over one connection, up to `window` under way; the replies come in order.

@@ -69,6 +69,11 @@ impl Arrivals {
         self.missing
     }
 
+    /// How many senders there are.
+    pub fn senders(&self) -> usize {
+        self.next.len()
+    }
+
     /// Takes one message; the clock is read at the first and at the last only.
     #[inline]
     pub fn take(&mut self, body: &[u8]) {
