@@ -26,11 +26,16 @@ pub enum Kind {
     Router,
 }
 
-/// What a library cannot do, and why.
+/// What a column has not, and why.
 #[derive(Clone, Copy, Default)]
 pub struct Lacks {
     pub inproc: Option<&'static str>,
-    pub crowds: Option<&'static str>,
+    /// DEALER and ROUTER over inproc.
+    pub deal_inproc: Option<&'static str>,
+    /// Peers that connect again.
+    pub reconnects: Option<&'static str>,
+    /// All but what goes one way.
+    pub answers: Option<&'static str>,
 }
 
 /// A library's own part: its runtime, its sockets, one message a call.
@@ -98,12 +103,9 @@ pub async fn hold() {
 pub struct Tokio<L>(pub L);
 
 impl<L: Library> Tokio<L> {
-    fn inproc(&self) -> Outcome {
-        self.0.lacks().inproc.map_or(Ok(()), unsupported)
-    }
-
-    fn crowds(&self) -> Outcome {
-        self.0.lacks().crowds.map_or(Ok(()), unsupported)
+    /// Fails with the reason if there is one.
+    fn has(&self, lacks: impl Fn(Lacks) -> Option<&'static str>) -> Outcome {
+        lacks(self.0.lacks()).map_or(Ok(()), unsupported)
     }
 
     /// Both ends of an inproc endpoint.
@@ -274,7 +276,7 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn push_pull_inproc(&self, bodies: Bodies, mut arrivals: Arrivals) -> Outcome<Arrivals> {
-        self.inproc()?;
+        self.has(|lacks| lacks.inproc)?;
         let library = self.0.clone();
         self.0.run(async move {
             let (mut pull, mut push, _context) = Self::pair(&library, Kind::Pull, Kind::Push).await?;
@@ -337,6 +339,7 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn deal_many(&self, endpoint: &str, flight: Flight) -> Outcome<Flight> {
+        self.has(|lacks| lacks.answers)?;
         let (library, endpoint) = (self.0.clone(), endpoint.to_owned());
         self.0.run(async move {
             let context = library.context()?;
@@ -347,6 +350,7 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn dealers(&self, endpoint: &str, lanes: Vec<Rounds>) -> Outcome<Vec<Rounds>> {
+        self.has(|lacks| lacks.answers)?;
         let (library, endpoint) = (self.0.clone(), Arc::<str>::from(endpoint));
         self.0.run(async move {
             let context = library.context()?;
@@ -371,7 +375,7 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn deal_many_inproc(&self, flight: Flight) -> Outcome<Flight> {
-        self.inproc()?;
+        self.has(|lacks| lacks.answers.or(lacks.inproc).or(lacks.deal_inproc))?;
         let library = self.0.clone();
         self.0.run(async move {
             let (mut router, mut dealer, _context) = Self::pair(&library, Kind::Router, Kind::Dealer).await?;
@@ -384,7 +388,7 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn gather(&self, at: &str, ready: Ready, mut roll: Roll) -> Outcome {
-        self.crowds()?;
+        self.has(|lacks| lacks.answers)?;
         let (library, at) = (self.0.clone(), at.to_owned());
         self.0.run(async move {
             let context = library.context()?;
@@ -400,7 +404,10 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn attend(&self, endpoint: &str, crowd: Crowd) -> Outcome {
-        self.crowds()?;
+        self.has(|lacks| lacks.answers)?;
+        if crowd.every().is_some() {
+            self.has(|lacks| lacks.reconnects)?;
+        }
         let (library, endpoint) = (self.0.clone(), endpoint.to_owned());
         self.0.run(async move {
             let context = library.context()?;
@@ -429,6 +436,7 @@ impl<L: Library> Column for Tokio<L> {
     }
 
     fn visit(&self, endpoint: &str, visits: Visits) -> Outcome<Visits> {
+        self.has(|lacks| lacks.answers)?;
         let (library, endpoint) = (self.0.clone(), Arc::<str>::from(endpoint));
         self.0.run(async move {
             let context = library.context()?;
@@ -448,6 +456,7 @@ impl<L: Library> Column for Tokio<L> {
 
 impl<L: Library> Tokio<L> {
     fn answer_at(&self, kind: Kind, at: &str, ready: Ready, count: u64) -> Outcome {
+        self.has(|lacks| lacks.answers)?;
         let (library, at) = (self.0.clone(), at.to_owned());
         self.0.run(async move {
             let context = library.context()?;
@@ -460,6 +469,7 @@ impl<L: Library> Tokio<L> {
     }
 
     fn ask_at(&self, kind: Kind, endpoint: &str, rounds: Rounds) -> Outcome<Rounds> {
+        self.has(|lacks| lacks.answers)?;
         let (library, endpoint) = (self.0.clone(), endpoint.to_owned());
         self.0.run(async move {
             let context = library.context()?;
@@ -470,7 +480,10 @@ impl<L: Library> Tokio<L> {
     }
 
     fn ask_inproc(&self, bound: Kind, connected: Kind, rounds: Rounds) -> Outcome<Rounds> {
-        self.inproc()?;
+        self.has(|lacks| lacks.answers.or(lacks.inproc))?;
+        if bound == Kind::Router {
+            self.has(|lacks| lacks.deal_inproc)?;
+        }
         let library = self.0.clone();
         self.0.run(async move {
             let (mut server, mut client, _context) = Self::pair(&library, bound, connected).await?;

@@ -51,12 +51,13 @@ impl Flavour {
 }
 
 /// Every column's name, in the order of a round.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "ginnel",
     "ginnel-multi",
     "ginnel-batch",
     "libzmq",
     "omq",
+    "omq-multi",
     "omq-batch",
     "rzmq",
     "rzmq-uring",
@@ -74,8 +75,9 @@ pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
         "ginnel-multi" => Box::new(ginnel::Ginnel { flavour: Flavour::Multi, batch: false }),
         "ginnel-batch" => Box::new(ginnel::Ginnel { flavour: Flavour::Current, batch: true }),
         "libzmq" => Box::new(libzmq::Libzmq),
-        "omq" => Box::new(Tokio(omq::Omq { batch: false })),
-        "omq-batch" => Box::new(Tokio(omq::Omq { batch: true })),
+        "omq" => Box::new(Tokio(omq::Omq { flavour: Flavour::Current, batch: false })),
+        "omq-batch" => Box::new(Tokio(omq::Omq { flavour: Flavour::Current, batch: true })),
+        "omq-multi" => Box::new(Tokio(omq::Omq { flavour: Flavour::Multi, batch: false })),
         "rzmq" => Box::new(Tokio(rzmq::Rzmq { uring: false })),
         "rzmq-uring" => Box::new(Tokio(rzmq::Rzmq { uring: true })),
         "zmq.rs" => Box::new(Tokio(zeromq::ZmqRs)),

@@ -21,6 +21,8 @@ use crate::workload::{
 /// With no further subscriber for so long, all are there: its PUB accepts only while it does not send.
 const NO_MORE: Duration = Duration::from_millis(400);
 
+const AS_MONOCOQUE: &str = "its requests and answers are written at once in either mode: as monocoque";
+
 const NO_INPROC: &str = "of its sockets only DEALER and PAIR have inproc";
 
 pub struct Monocoque {
@@ -28,6 +30,11 @@ pub struct Monocoque {
 }
 
 impl Monocoque {
+    /// What is the same in both modes is measured once.
+    fn once(&self) -> Outcome {
+        if self.coalesce { Ok(()) } else { unsupported(AS_MONOCOQUE) }
+    }
+
     fn options(&self) -> SocketOptions {
         SocketOptions::default().with_write_coalescing(self.coalesce)
     }
@@ -195,6 +202,7 @@ impl Column for Monocoque {
     }
 
     fn publish(&self, at: &str, ready: Ready, mut all: Publications) -> Outcome {
+        self.once()?;
         run(async {
             let mut publisher = PubSocket::bind_with_options(address(at), self.options()).await?;
             ready.at(&format!("tcp://{}", publisher.local_addr()?));
@@ -245,6 +253,7 @@ impl Column for Monocoque {
     }
 
     fn reply(&self, at: &str, ready: Ready, _: u64) -> Outcome {
+        self.once()?;
         run(async {
             match path(at) {
                 Some(path) => {
@@ -276,6 +285,7 @@ impl Column for Monocoque {
     }
 
     fn request(&self, endpoint: &str, mut rounds: Rounds) -> Outcome<Rounds> {
+        self.once()?;
         run(async {
             with_connected!(ReqSocket, endpoint, SocketOptions::default(), req => ask_all!(req, rounds));
             Ok(rounds)
@@ -317,6 +327,7 @@ impl Column for Monocoque {
     }
 
     fn deal(&self, endpoint: &str, mut rounds: Rounds) -> Outcome<Rounds> {
+        self.once()?;
         run(async {
             with_connected!(DealerSocket, endpoint, SocketOptions::default(), dealer => ask_all!(dealer, rounds));
             Ok(rounds)
@@ -360,6 +371,7 @@ impl Column for Monocoque {
     }
 
     fn gather(&self, at: &str, ready: Ready, mut roll: Roll) -> Outcome {
+        self.once()?;
         run(async {
             let listener = listen(at, ready).await?;
             let mut sink = PullFanIn::accept_workers(&listener, roll.missing(), SocketOptions::default()).await?;
@@ -389,6 +401,7 @@ impl Column for Monocoque {
     }
 
     fn visit(&self, endpoint: &str, visits: Visits) -> Outcome<Visits> {
+        self.once()?;
         run(async {
             let at_once = visits.at_once();
             let visits = std::rc::Rc::new(std::cell::RefCell::new(visits));

@@ -4,7 +4,7 @@ use omq_tokio::options::ReconnectPolicy;
 use omq_tokio::{Context, Error, Message, Options, SocketType, TrySendError};
 
 use super::Flavour;
-use super::library::{Kind, Library};
+use super::library::{Kind, Lacks, Library};
 use crate::workload::{Failure, HWM, Outcome, RECONNECT};
 
 /// Messages asked for by a bulk receive.
@@ -12,6 +12,7 @@ const BATCH: usize = 256;
 
 #[derive(Clone, Copy)]
 pub struct Omq {
+    pub flavour: Flavour,
     /// Receives in bulk.
     pub batch: bool,
 }
@@ -43,26 +44,39 @@ fn options(kind: Kind) -> Options {
     options
 }
 
-fn probe(what: &str) -> bool {
-    std::env::var("PROBE").is_ok_and(|p| p.contains(what))
-}
-
 impl Library for Omq {
     type Context = Context;
     type Socket = Socket;
     type Message = Message;
 
     fn settings(&self) -> String {
-        "omq".into()
+        let name = match (self.batch, self.flavour) {
+            (true, _) => "omq-batch",
+            (false, Flavour::Current) => "omq",
+            (false, Flavour::Multi) => "omq-multi",
+        };
+        let calls = match self.batch {
+            true => format!("recv_many_into of up to {BATCH}"),
+            false => "try_recv, and recv where nothing is there".to_owned(),
+        };
+        format!(
+            "{name}: omq-tokio 0.33, sockets on the caller's tokio runtime ({}; its own I/O threads cost more here), HWM \
+             {HWM} on both sides, linger forever, try_send, and send where there is no room, {calls}; xpub_nodrop, so PUB \
+             waits; other options default",
+            self.flavour.name()
+        )
+    }
+
+    fn lacks(&self) -> Lacks {
+        Lacks { answers: self.batch.then_some("there and back it is omq"), ..Lacks::default() }
     }
 
     fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        let flavour = if probe("multi") { Flavour::Multi } else { Flavour::Current };
-        if probe("task") { flavour.run(work) } else { flavour.runtime().block_on(work) }
+        self.flavour.run(work)
     }
 
     fn context(&self) -> Outcome<Context> {
-        Ok(if probe("owned") { Context::new() } else { Context::current() })
+        Ok(Context::current())
     }
 
     async fn open(&self, context: &Context, kind: Kind) -> Outcome<Socket> {

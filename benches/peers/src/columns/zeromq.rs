@@ -6,6 +6,7 @@ use zeromq::{
     SocketSend, SubSocket, ZmqMessage,
 };
 
+use super::Flavour;
 use super::library::{Kind, Lacks, Library, hold};
 use crate::workload::{Outcome, unsupported};
 
@@ -41,19 +42,21 @@ impl Library for ZmqRs {
     type Message = ZmqMessage;
 
     fn settings(&self) -> String {
-        "zmq.rs (zeromq) 0.7.0: tokio multi-thread runtime of 2 workers (as its benchmarks), tokio-runtime and all-transport, no \
-         high-water marks to set (its send queues hold 100,000 messages for each peer), send and recv; PUB drops"
+        "zmq.rs: zeromq 0.7.0 with tokio, multi-thread runtime of 2 workers as in its own benchmarks, send and recv; it has \
+         no high-water mark to set (a send queue holds 100,000 messages for each peer); PUB drops when that is full"
             .to_owned()
     }
 
     fn lacks(&self) -> Lacks {
-        Lacks { inproc: Some("it has no inproc transport"), ..Lacks::default() }
+        Lacks {
+            inproc: Some("it has no inproc"),
+            reconnects: Some("of its sockets only SUB and XSUB connect again"),
+            ..Lacks::default()
+        }
     }
 
     fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        let p = std::env::var("PROBE").unwrap_or_default();
-        let flavour = if p.contains("current") { super::Flavour::Current } else { super::Flavour::Multi };
-        if p.contains("task") { flavour.run(work) } else { flavour.runtime().block_on(work) }
+        Flavour::Multi.run(work)
     }
 
     fn context(&self) -> Outcome<()> {

@@ -59,11 +59,6 @@ impl Arrivals {
         Arrivals { size, next: vec![0; senders], missing: count, count, first: None, seconds: 0.0 }
     }
 
-    /// From how many sockets they come.
-    pub fn senders(&self) -> usize {
-        self.next.len()
-    }
-
     #[inline]
     pub fn missing(&self) -> u64 {
         self.missing
