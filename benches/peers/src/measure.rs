@@ -57,6 +57,7 @@ fn about(plan: &Plan, files: u64) -> Value {
         "cpu": line_of("/proc/cpuinfo", "model name"),
         "memory": line_of("/proc/meminfo", "MemTotal"),
         "system": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        "load": std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').take(3).collect::<Vec<_>>().join(" "),
         "unix_time": since_epoch.as_secs(),
         "rounds": plan.rounds,
         "time_target": plan.time_target,
@@ -142,6 +143,7 @@ fn calibrated(plan: &Plan, cell: &Cell, column: &str) -> Result<u64, Box<Value>>
         return Ok(0);
     }
     let (mut count, mut failures) = (cell.first_count(), 0);
+    let seconds = plan.time_target * cell.weight();
     loop {
         let record = one_run(cell, column, count, plan.quick, 0);
         let Some(rate) = record["rate"].as_f64() else {
@@ -151,7 +153,7 @@ fn calibrated(plan: &Plan, cell: &Cell, column: &str) -> Result<u64, Box<Value>>
             }
             continue;
         };
-        let wanted = cell.count_for(rate, plan.time_target);
+        let wanted = cell.count_for(rate, seconds);
         if wanted <= count * GROWTH {
             return Ok(wanted);
         }

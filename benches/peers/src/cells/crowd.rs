@@ -68,7 +68,7 @@ impl Run<'_> {
         }
         all_here(&mut cast, binder)?;
         std::thread::sleep(SETTLE);
-        let watched = Duration::from_secs(if self.quick { 1 } else { 3 });
+        let watched = Duration::from_secs(if self.quick { 1 } else { 2 });
         let cpu = |cast: &Cast| {
             let of = |crowd: &usize| usage::cpu_nanos(cast.id(*crowd));
             (usage::cpu_nanos(cast.id(binder)), crowds.iter().map(of).sum::<u64>())

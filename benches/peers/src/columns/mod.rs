@@ -1,6 +1,7 @@
 //! The contestants, one file each.
 
 mod ginnel;
+mod library;
 mod libzmq;
 mod monocoque;
 mod omq;
@@ -8,6 +9,7 @@ mod raw;
 mod rzmq;
 mod zeromq;
 
+use self::library::Tokio;
 use crate::workload::Column;
 
 /// How a column's tokio runtime is built.
@@ -49,8 +51,23 @@ impl Flavour {
 }
 
 /// Every column's name, in the order of a round.
-pub const NAMES: [&str; 10] =
-    ["ginnel", "ginnel-multi", "ginnel-batch", "libzmq", "omq", "rzmq", "zmq.rs", "monocoque", "raw", "raw-blocking"];
+pub const NAMES: [&str; 15] = [
+    "ginnel",
+    "ginnel-multi",
+    "ginnel-batch",
+    "ginnel-blocking",
+    "libzmq",
+    "omq",
+    "omq-multi",
+    "omq-batch",
+    "rzmq",
+    "rzmq-uring",
+    "zmq.rs",
+    "monocoque",
+    "monocoque-eager",
+    "raw",
+    "raw-blocking",
+];
 
 /// The column with this name.
 pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
@@ -60,10 +77,14 @@ pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
         "ginnel-batch" => Box::new(ginnel::Ginnel { flavour: Flavour::Current, batch: true }),
         "ginnel-blocking" => Box::new(ginnel::GinnelBlocking),
         "libzmq" => Box::new(libzmq::Libzmq),
-        "omq" => Box::new(omq::Omq),
-        "rzmq" => Box::new(rzmq::Rzmq),
-        "zmq.rs" => Box::new(zeromq::Zeromq),
-        "monocoque" => Box::new(monocoque::Monocoque),
+        "omq" => Box::new(Tokio(omq::Omq { flavour: Flavour::Current, batch: false })),
+        "omq-batch" => Box::new(Tokio(omq::Omq { flavour: Flavour::Current, batch: true })),
+        "omq-multi" => Box::new(Tokio(omq::Omq { flavour: Flavour::Multi, batch: false })),
+        "rzmq" => Box::new(Tokio(rzmq::Rzmq { uring: false })),
+        "rzmq-uring" => Box::new(Tokio(rzmq::Rzmq { uring: true })),
+        "zmq.rs" => Box::new(Tokio(zeromq::ZmqRs)),
+        "monocoque" => Box::new(monocoque::Monocoque { coalesce: true }),
+        "monocoque-eager" => Box::new(monocoque::Monocoque { coalesce: false }),
         "raw" => Box::new(raw::Raw),
         "raw-blocking" => Box::new(raw::RawBlocking),
         _ => return None,
