@@ -10,9 +10,6 @@ use crate::columns;
 use crate::plan::Plan;
 use crate::{tables, usage, zmq};
 
-/// A column that failed so often in a cell is not tried again there.
-const FAILURES: usize = 2;
-
 /// The cells and the columns.
 pub fn list(plan: &Plan) {
     println!("cells:");
@@ -105,7 +102,7 @@ fn one_cell(plan: &mut Plan, cell: &Cell) -> Vec<Value> {
     }
     records.iter().for_each(|record| write_line(plan, record));
     for round in 1..=cell.rounds(plan.rounds) {
-        for entry in entries.iter_mut().filter(|entry| entry.failures < FAILURES) {
+        for entry in entries.iter_mut().filter(|entry| entry.failures < cell.tries()) {
             let record = one_run(cell, &entry.column, entry.count, plan.quick, round);
             entry.failures += usize::from(record["failed"].is_string());
             write_line(plan, &record);
@@ -148,7 +145,7 @@ fn calibrated(plan: &Plan, cell: &Cell, column: &str) -> Result<u64, Box<Value>>
         let record = one_run(cell, column, count, plan.quick, 0);
         let Some(rate) = record["rate"].as_f64() else {
             failures += 1;
-            if record["unsupported"] == true || failures == FAILURES {
+            if record["unsupported"] == true || failures == cell.tries() {
                 return Err(Box::new(record));
             }
             continue;

@@ -139,7 +139,10 @@ fn chosen(columns: Vec<String>, durable: bool) -> Result<Vec<String>, String> {
 fn sink(path: Option<&Path>) -> Result<Box<dyn Write>, String> {
     Ok(match path {
         None => Box::new(std::io::sink()),
-        Some(path) => Box::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?),
+        Some(path) => {
+            let made = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::File::create(path));
+            Box::new(made.map_err(|error| format!("{}: {error}", path.display()))?)
+        }
     })
 }
 

@@ -9,7 +9,7 @@ use crate::cast::{Cast, Why};
 use crate::usage;
 
 /// For connecting up to ten thousand, one after the other where a library does so.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// How often the peers of the storm send.
 const EVERY_MS: u64 = 50;

@@ -224,6 +224,11 @@ impl Cell {
         }
     }
 
+    /// A column that failed so often is not tried again: what takes seconds by itself is not repeated in vain.
+    pub fn tries(&self) -> usize {
+        if self.is_counted() { 2 } else { 1 }
+    }
+
     /// One run of one column.
     pub fn run(&self, column: &str, count: u64, quick: bool) -> Result<Value, Why> {
         let run = Run { cell: self, column, count, quick };
