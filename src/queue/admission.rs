@@ -222,10 +222,7 @@ impl State {
         }
         let Some(key) = self.next_peer() else { return false };
         let Some(peer) = self.peers.get_mut(key) else { return false };
-        if matches!(peer.road, Road::Direct { .. }) {
-            return false;
-        }
-        if !peer.outbox.join(message, (peer.hwm, peer.hwm_bytes)) {
+        if !peer.join(message) {
             return false;
         }
         if self.rotation.len() > 1 {
