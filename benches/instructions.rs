@@ -1,5 +1,5 @@
-//! Instructions per message: `cargo bench --bench instructions`. Fails when a path got dearer; `-- --bless` keeps
-//! what is measured as the new measure, in `benches/instructions.txt`.
+//! Instructions per message: `cargo bench --bench instructions --features blocking`. Fails when a path got dearer;
+//! `-- --bless` keeps what is measured as the new measure, in `benches/instructions.txt`.
 //!
 //! Valgrind's callgrind counts them, so that the load of the machine does not matter. Every workload runs twice, with
 //! two numbers of messages: the difference is what messages cost, without starting and ending. The other end of each
