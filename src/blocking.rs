@@ -318,6 +318,26 @@ fn ended(error: TryRecvError) -> RecvError {
     }
 }
 
+/// A send that cannot simply join others. One that need not wait sets nothing up for it; one into a spool waits for the
+/// disk.
+#[inline(never)]
+fn send_apart(
+    sender: &crate::Sender,
+    message: Message,
+    later: impl FnOnce(Message) -> Result<Receipt, SendError<Message>>,
+) -> Result<Receipt, SendError<Message>> {
+    if sender.spool().is_some() {
+        return later(message);
+    }
+    // What a task owes to others after much work, a thread does not.
+    sender.outbound().takes_toll();
+    match sender.try_send(message) {
+        Ok(receipt) => Ok(receipt),
+        Err(TrySendError::Full(message)) => later(message),
+        Err(error) => Err(refused(error)),
+    }
+}
+
 /// Sending; `try_send` and `try_reserve` are those of [`Sender`](crate::Sender).
 impl<S: Sends> Blocking<S> {
     /// Sends a message; waits while no peer has room (where the type waits at all). With a spool it waits for room in
@@ -328,8 +348,12 @@ impl<S: Sends> Blocking<S> {
     /// With a spool also `Full`, `TooLarge`, `SpoolFailed`, and, without the message, `DurabilityUnknown`.
     #[inline]
     pub fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        let message = message.into();
         let sender = self.0.sending();
-        self.send_or(message.into(), |message| wait(sender.send(message)))
+        if sender.joins(&message) {
+            return Ok(Receipt::ACCEPTED);
+        }
+        send_apart(sender, message, |message| wait(sender.send(message)))
     }
 
     /// As [`Blocking::send`], for at most this long.
@@ -338,25 +362,7 @@ impl<S: Sends> Blocking<S> {
     /// As [`Blocking::send`]: `Timeout`, with the message, when no peer had room in time.
     pub fn send_timeout(&self, message: impl Into<Message>, limit: Duration) -> Result<Receipt, SendError<Message>> {
         let sender = self.0.sending();
-        self.send_or(message.into(), |message| wait(sender.send_timeout(message, limit)))
-    }
-
-    /// A send that need not wait sets nothing up for it. One into a spool waits for the disk.
-    #[inline]
-    fn send_or(
-        &self,
-        message: Message,
-        later: impl FnOnce(Message) -> Result<Receipt, SendError<Message>>,
-    ) -> Result<Receipt, SendError<Message>> {
-        let sender = self.0.sending();
-        if sender.spool().is_some() {
-            return later(message);
-        }
-        match sender.try_send(message) {
-            Ok(receipt) => Ok(receipt),
-            Err(TrySendError::Full(message)) => later(message),
-            Err(error) => Err(refused(error)),
-        }
+        send_apart(sender, message.into(), |message| wait(sender.send_timeout(message, limit)))
     }
 
     /// Sends all messages in order, many under one lock. Returns how many there were. With a spool it waits once, at

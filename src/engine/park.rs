@@ -141,7 +141,7 @@ mod waiting {
 
         #[test]
         fn a_task_that_waits_does_not_use_its_budget_up() {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 for _ in 0..1000 {
                     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
