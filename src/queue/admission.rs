@@ -213,16 +213,16 @@ impl Outbound {
 impl State {
     #[inline(always)]
     fn join_batch(&mut self, message: &Message) -> bool {
-        if self.closed || self.limits.conflate || self.limits.flush == FlushPolicy::Immediate || !self.waiters.is_empty()
+        if self.closed
+            || self.limits.conflate
+            || self.limits.flush == FlushPolicy::Immediate
+            || !self.waiters.is_empty()
         {
             return false;
         }
         let Some(key) = self.next_peer() else { return false };
         let Some(peer) = self.peers.get_mut(key) else { return false };
-        if matches!(peer.road, Road::Direct { .. }) {
-            return false;
-        }
-        if !peer.outbox.join(message, (peer.hwm, peer.hwm_bytes)) {
+        if !peer.join(message) {
             return false;
         }
         if self.rotation.len() > 1 {

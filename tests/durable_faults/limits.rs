@@ -350,7 +350,6 @@ async fn a_record_may_be_so_large_and_no_larger() {
 }
 
 #[tokio::test]
-#[ignore = "nothing follows it: the segment that is written to is never let go"]
 async fn d08_one_record_larger_than_the_limit_is_taken() {
     let dir = Dir::new();
     let publisher = small_spool(&dir.spool(), WhenFull::Block).bind(place("tcp")).await.expect("a spool");
