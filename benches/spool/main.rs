@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 const WRITE: &str = "write() of 1 MiB, the same bytes";
 const GROWING: &str = "write + fdatasync, the same bytes, growing file";
 const WRITTEN: &str = "the same over blocks written before";
+const ALONE: &str = "alone, nothing deleted";
 const READ: &str = "pread of 256 KiB over the same files, no checks";
 
 #[rustfmt::skip]
@@ -54,9 +55,12 @@ const LINES: &[Line] = &[
     line("B11 killed", "open, 160 x 1 MiB, killed", "ms", Gate::AtMost(200.0), READ),
     line("B12 RAM 1000", "1,000 sleeping names", "KiB", Gate::AtMost(2048.0), "a spool with one record"),
     line("B12 RAM dead", "one dead name behind it all", "KiB", Gate::AtMost(2048.0), "a spool with one record"),
-    line("B12 live 1000", "live name beside 1,000", "msg/s", Gate::RatioAtLeast(0.95), "alone, nothing deleted"),
-    line("B12 live dead", "live name beside a dead one", "msg/s", Gate::RatioAtLeast(0.95), "alone, nothing deleted"),
-    line("B12 kept", "live name alone, nothing deleted", "msg/s", Gate::None, "alone, what is done is deleted"),
+    line("B12 live 1000", "live name beside 1,000", "msg/s", Gate::RatioAtLeast(0.95), ALONE),
+    line("B12 CPU 1000", "the same", "us/msg", Gate::RatioAtMost(1.05, 0.0), ALONE),
+    line("B12 calls 1000", "reads and writes", "/1000 msg", Gate::None, ALONE),
+    line("B12 live dead", "live name beside a dead one", "msg/s", Gate::RatioAtLeast(0.95), ALONE),
+    line("B12 CPU dead", "the same", "us/msg", Gate::RatioAtMost(1.05, 0.0), ALONE),
+    line("B12 calls dead", "reads and writes", "/1000 msg", Gate::None, ALONE),
 ];
 
 type Row = fn(&Bench) -> Vec<Sample>;

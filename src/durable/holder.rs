@@ -217,6 +217,11 @@ impl Session {
         Ok(())
     }
 
+    /// How many were announced and have not arrived yet.
+    pub(crate) fn announced(&self) -> usize {
+        self.announced.len()
+    }
+
     /// For each arriving message, in order. `None`: a duplicate, to be dropped; it is acknowledged again.
     pub(crate) fn next(&mut self, memory: &mut Memory) -> Result<Option<Tag>, Reason> {
         let Some(Entry { sequence, tries, time }) = self.announced.pop_front() else {

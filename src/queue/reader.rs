@@ -325,6 +325,20 @@ impl Lane {
     #[inline]
     fn take(&mut self, tag: &mut Option<Tag>) -> Option<Message> {
         loop {
+            if let Some(Item::Tagged(entries)) = self.items.front_mut()
+                && self.current.is_empty()
+                && self.values.is_empty()
+            {
+                let next = entries.0.pop_front();
+                if entries.0.is_empty() {
+                    self.items.pop_front();
+                }
+                let Some((mut bytes, its_tag)) = next else { continue };
+                *tag = Some(its_tag);
+                self.read += 1;
+                self.read_bytes += bytes.len();
+                return frame::take_message(&mut bytes);
+            }
             if !self.current.is_empty() {
                 let before = self.current.len();
                 let message = frame::take_message(&mut self.current);
@@ -351,11 +365,8 @@ impl Lane {
                     return Some(message);
                 }
                 Item::Values(messages) => self.values = messages,
-                Item::Tagged(entries) => {
-                    let Some((message, its_tag)) = self.take_tagged(entries) else { continue };
-                    *tag = Some(its_tag);
-                    return message;
-                }
+                // Seen to above.
+                Item::Tagged(_) => {}
                 Item::Origin(origin) => self.origin = Some(origin),
             }
         }

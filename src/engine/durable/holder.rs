@@ -327,7 +327,15 @@ impl Holder {
 
     /// The application asks for more, or closes: what it has is done.
     pub(crate) fn finish_hand(&self) {
-        let tags = std::mem::take(&mut *lock(&self.hand));
+        let mut hand = lock(&self.hand);
+        if hand.len() <= 1 {
+            // One message after the other: the list keeps its memory.
+            let tag = hand.pop();
+            drop(hand);
+            return tag.into_iter().for_each(|tag| tag.ledger.done(tag.sequence));
+        }
+        let tags = std::mem::take(&mut *hand);
+        drop(hand);
         tags.iter().for_each(|tag| tag.ledger.done(tag.sequence));
     }
 
@@ -504,18 +512,20 @@ impl Holding {
             Role::Started(ledger) => ledger,
         };
         let (mut entries, mut outcome) = (VecDeque::new(), Ok(None));
+        let tagged: Arc<dyn Ledger> = ledger.clone();
         {
             let mut state = lock(&ledger.state);
             let LedgerState { memory, live } = &mut *state;
             let Some(live) = live.as_mut().filter(|live| live.key == self.key) else {
                 return Err(Reason::IdentityTaken);
             };
+            entries.reserve(live.session.announced().min(bytes.len() / 2));
             while let Some(len) = frame::message_len(&bytes) {
                 let message = bytes.split_to(len);
                 match live.session.next(memory) {
                     Ok(None) => {}
                     Ok(Some(tag)) => {
-                        let ledger: Arc<dyn Ledger> = ledger.clone();
+                        let ledger = tagged.clone();
                         let tag = Tag { ledger, sequence: tag.sequence, tries: tag.tries, time: tag.time };
                         entries.push_back((message, tag));
                     }

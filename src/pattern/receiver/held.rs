@@ -82,12 +82,23 @@ impl Receiver {
         Delivery::new(message, Some(tag), false)
     }
 
+    /// The same for a message alone.
+    #[inline]
+    fn hand_out_bare(&mut self, message: Message, tag: Option<Tag>) -> Message {
+        match (tag, self.ack) {
+            (None, _) | (_, Some(Ack::Manual)) => {}
+            (Some(tag), Some(Ack::OnReceive)) => tag.ledger.done(tag.sequence),
+            (Some(tag), _) => self.socket.hand_out(tag),
+        }
+        message
+    }
+
     /// For `recv` and the stream.
     pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, RecvError>> {
         if self.ack == Some(Ack::Manual) {
             return Poll::Ready(Err(RecvError::ManualAck));
         }
-        self.poll_delivery(cx).map_ok(|(message, tag)| self.hand_out(message, tag).into_message())
+        self.poll_delivery(cx).map_ok(|(message, tag)| self.hand_out_bare(message, tag))
     }
 
     pub(super) async fn recv_held(&mut self, limit: Option<Duration>) -> Result<Message, RecvError> {
@@ -99,7 +110,7 @@ impl Receiver {
             return Err(TryRecvError::ManualAck);
         }
         let (message, tag) = self.try_delivery()?;
-        Ok(self.hand_out(message, tag).into_message())
+        Ok(self.hand_out_bare(message, tag))
     }
 
     /// All of a batch is done when the next one is asked for.
@@ -113,7 +124,7 @@ impl Receiver {
         batch.push(Run::Value(first));
         while batch.len() < max.max(1) {
             let Ok((message, tag)) = self.next_delivery() else { break };
-            batch.push(Run::Value(self.hand_out(message, tag).into_message()));
+            batch.push(Run::Value(self.hand_out_bare(message, tag)));
         }
         Ok(batch.len())
     }

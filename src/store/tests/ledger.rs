@@ -266,7 +266,8 @@ impl Ledger {
         }
         let turn = bench.settle();
         self.note(bench);
-        if keeps || turn == Turn::Ended || sim.stopped() || !self.delayed.is_empty() {
+        let small_disk = sim.storage().space().map_or(true, |space| space.total < 1 << 40);
+        if keeps || turn == Turn::Ended || small_disk || !self.delayed.is_empty() {
             return;
         }
         let accepted = self.accepted;

@@ -191,10 +191,15 @@ fn work(shared: &Weak<Shared>, jobs: &Receiver<Job>) {
         let Some(shared) = shared.upgrade() else { return };
         match job {
             Job::Prepare { fill } => prepare(&shared, fill),
-            Job::Sync { file, last } => match file.sync().and_then(|()| shared.storage.sync_dir()) {
-                Ok(()) => drop(shared.durable.fetch_max(last, std::sync::atomic::Ordering::AcqRel)),
-                Err(e) => shared.fail(&format!("sync: {e}"), shared.newest()),
-            },
+            Job::Sync { file, last } => {
+                // Everybody had it, and it is gone: a sync would write to the disk what nobody can read.
+                let gone = shared.oldest() > last;
+                let synced = if gone { Ok(()) } else { file.sync().and_then(|()| shared.storage.sync_dir()) };
+                match synced {
+                    Ok(()) => drop(shared.durable.fetch_max(last, std::sync::atomic::Ordering::AcqRel)),
+                    Err(e) => shared.fail(&format!("sync: {e}"), shared.newest()),
+                }
+            }
         }
     }
 }
