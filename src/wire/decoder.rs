@@ -160,6 +160,8 @@ impl Decoder {
     /// Passes messages of one short frame each, what most runs are made of: where they end, and how many.
     fn pass_plain(&self, bytes: &[u8], max_messages: usize, max_bytes: usize) -> (usize, usize) {
         let longest = self.limits.max_frame.min(self.limits.max_message);
+        // A limit of no frame at all is a limit, too.
+        let max_messages = if self.limits.max_frames_per_message == 0 { 0 } else { max_messages };
         let (mut end, mut count) = (0, 0);
         while count < max_messages && (count == 0 || end < max_bytes) {
             // No flag at all: the only frame of its message, with a short header.
@@ -601,7 +603,7 @@ mod tests {
             let limits = Limits {
                 max_frame: size(limits.0),
                 max_message: size(limits.1),
-                max_frames_per_message: usize::from(limits.2 % 4) + 1,
+                max_frames_per_message: usize::from(limits.2 % 4),
                 ..small()
             };
             let read = |odd: u8| {
