@@ -49,7 +49,10 @@ mod values;
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::thread;
 use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle;
 
 pub use self::context::Context;
 pub use self::values::proxy;
@@ -254,6 +257,11 @@ fn no_thread(error: io::Error) -> ConnectError {
     OptionError::new("context", format!("no thread can be started for this socket: {error}")).into()
 }
 
+/// Whether this is one of the last destructors of a thread. Some of tokio would panic there, which ends the process.
+fn is_ending() -> bool {
+    Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
+}
+
 /// What all sockets do.
 impl<S: AsSocket> Blocking<S> {
     /// Binds to one more endpoint. Returns it with the real port or path.
@@ -262,6 +270,9 @@ impl<S: AsSocket> Blocking<S> {
     /// [`BindError`]; the socket is unchanged.
     pub fn bind_to(&self, endpoint: impl IntoEndpoint) -> Result<Endpoint, BindError> {
         let runtime = Context::of(self.0.socket()).map_err(BindError::Io)?;
+        if is_ending() {
+            return Err(BindError::Io(io::Error::other("no bind in a thread that is ending")));
+        }
         let _inside = runtime.enter();
         wait(self.0.socket().bind_to(endpoint))
     }
@@ -293,7 +304,13 @@ impl<S: AsSocket> Blocking<S> {
     ///
     /// A program that ends takes its background threads along: close what must still be written.
     pub fn close(&self) -> Report {
-        wait(self.0.socket().close())
+        let socket = self.0.socket();
+        if is_ending() {
+            let socket = socket.clone();
+            let elsewhere = thread::Builder::new().spawn(move || wait(socket.close()));
+            return elsewhere.ok().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        }
+        wait(socket.close())
     }
 }
 

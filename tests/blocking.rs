@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -519,4 +520,40 @@ fn a_wrong_option_or_endpoint_is_an_error() {
     assert_eq!(pull.recv(), Err(RecvError::Timeout));
     assert_eq!(pull.close().sent, 0);
     assert_eq!(pull.recv(), Err(RecvError::Closed));
+}
+
+#[test]
+fn the_last_destructors_of_a_thread_may_use_sockets() {
+    struct Last(RefCell<Option<Box<dyn FnOnce()>>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(|work| work());
+        }
+    }
+    thread_local!(static LAST: Last = const { Last(RefCell::new(None)) });
+    soon(|| {
+        // Before and after the runtime's own traces in the thread, since destructors run in the order of first use.
+        for early in [true, false] {
+            let (done, outcome) = mpsc::channel();
+            let ending = thread::spawn(move || -> Outcome {
+                if early {
+                    LAST.with(|_| ());
+                }
+                let mut pull = Pull::bind(place("tcp"))?;
+                let work = move || {
+                    // A panic here would end the process: an error is the worst.
+                    let _ = Pull::bind(place("tcp"));
+                    let push = Push::connect(pull.local_endpoint()).expect("connect");
+                    push.send("last words").expect("send");
+                    done.send(pull.recv()).expect("somebody listens");
+                    pull.close();
+                };
+                LAST.with(|last| *last.0.borrow_mut() = Some(Box::new(work)));
+                Ok(())
+            });
+            ending.join().expect("no panic")?;
+            assert_eq!(outcome.recv()??[0], "last words");
+        }
+        Ok(())
+    });
 }

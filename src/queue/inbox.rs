@@ -455,7 +455,7 @@ impl Inbox {
         };
         wake.into_iter().for_each(Waker::wake);
         for ((credit, key), read) in credits {
-            credit.credit(key, read.messages, read.bytes);
+            credit.credit(key, (self, read.lane), read.messages, read.bytes);
         }
         outcome
     }

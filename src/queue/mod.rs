@@ -36,7 +36,8 @@ pub(crate) trait Link: Send + Sync {
 
 /// Where a receiver returns the room that it made (in-process peers only). Called without any lock held.
 pub(crate) trait Credit: Send + Sync {
-    fn credit(&self, key: PeerKey, messages: usize, bytes: usize);
+    /// `from` is the lane and whose it is: that of another joint says nothing about this one.
+    fn credit(&self, key: PeerKey, from: (&inbox::Inbox, PeerKey), messages: usize, bytes: usize);
 }
 
 /// Values by [`PeerKey`]: freed places are used again under a new generation.
