@@ -240,8 +240,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Names that nobody connected with for long.
-    /// True if one went.
+    /// Names that nobody connected with for long go. True if one went.
     pub(super) fn expire(&mut self, shared: &Arc<Shared>) -> Result<bool, Stop> {
         let wall = shared.clock.wall();
         let books = locked(&shared.books);
