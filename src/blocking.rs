@@ -298,3 +298,51 @@ impl<S: AsSocket> Blocking<S> {
         wait(self.0.socket().close())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::engine::park::watch;
+    use crate::error::{RecvError, RequestError, SendError};
+
+    const HERE: &str = "tcp://127.0.0.1:0";
+
+    #[test]
+    fn closing_ends_every_wait_in_other_threads() {
+        let (mut pair, push, req) = (Pair::bind(HERE).unwrap(), Push::new(), Req::bind(HERE).unwrap());
+        let (mut rep, publisher) = (Rep::bind(HERE).unwrap(), Pub::bind(HERE).unwrap());
+        let mut monitor = publisher.monitor();
+        let hands = (push.clone(), req.clone(), publisher.clone(), pair.sender(), (**rep).clone());
+        let (started, watches) = mpsc::channel();
+        let start = |wait: Box<dyn FnOnce() + Send>| {
+            let started = started.clone();
+            thread::spawn(move || {
+                started.send(watch()).unwrap();
+                wait();
+            })
+        };
+        let waits = [
+            start(Box::new(move || assert_eq!(pair.recv(), Err(RecvError::Closed)))),
+            start(Box::new(move || assert_eq!(push.send("x"), Err(SendError::Closed("x".into()))))),
+            start(Box::new(move || assert_eq!(req.request("x"), Err(RequestError::Closed)))),
+            start(Box::new(move || assert!(matches!(rep.recv(), Err(RecvError::Closed))))),
+            start(Box::new(move || assert_eq!(publisher.wait_for_peers(1), Err(WaitError::Closed)))),
+            start(Box::new(move || while monitor.next().is_some() {})),
+        ];
+        for has_begun in watches.iter().take(waits.len()) {
+            while !has_begun() {
+                thread::yield_now();
+            }
+        }
+        let (push, req, publisher, pair, rep) = hands;
+        push.close();
+        req.close();
+        publisher.close();
+        pair.close();
+        rep.shutdown_now();
+        waits.into_iter().for_each(|wait| wait.join().unwrap());
+    }
+}

@@ -44,6 +44,8 @@ pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
 
 #[cfg(feature = "blocking")]
 pub(crate) use waiting::wait;
+#[cfg(all(test, feature = "blocking"))]
+pub(crate) use waiting::watch;
 
 #[cfg(feature = "blocking")]
 mod waiting {
@@ -143,6 +145,15 @@ mod waiting {
             drop(mark);
             unpark.park(until);
         }
+    }
+
+    /// For others to ask whether this thread, which has not waited yet, has left its waker somewhere: then its wait has
+    /// begun.
+    #[cfg(test)]
+    pub(crate) fn watch() -> impl Fn() -> bool + Send {
+        let unpark = UNPARK.with(Arc::clone);
+        // More than the thread's, the one here, the wait's and its waker.
+        move || Arc::strong_count(&unpark) > 4
     }
 
     #[cfg(test)]
