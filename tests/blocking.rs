@@ -12,7 +12,6 @@ use common::{DEADLINE, TRANSPORTS, number, numbered, place, unique};
 use ginnel::blocking::{Blocking, Context, Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, XPub, XSub, proxy};
 use ginnel::{
     Ack, Batch, DropReason, Event, Message, OnFull, RecvError, RequestError, SendError, TryRecvError, TrySendError,
-    WaitError,
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -290,41 +289,6 @@ fn close_writes_what_waits_and_reports() {
         let push = Push::builder().linger(Duration::ZERO).connect(place("ipc"))?;
         push.send("nobody is there")?;
         assert_eq!(push.close().dropped, 1);
-        Ok(())
-    });
-}
-
-#[test]
-fn closing_ends_every_wait_in_other_threads() {
-    soon(|| {
-        let mut pair = Pair::bind(place("tcp"))?;
-        let push = Push::new();
-        let (req, mut rep) = (Req::connect(place("ipc"))?, Rep::bind(place("tcp"))?);
-        let publisher = Pub::bind(place("tcp"))?;
-        let mut monitor = publisher.monitor();
-        let (hands, socket) = ((push.clone(), req.clone(), publisher.clone(), pair.sender()), (**rep).clone());
-        let (started, ready) = mpsc::channel();
-        thread::scope(|scope| {
-            let start = || started.send(()).expect("somebody listens");
-            scope.spawn(move || (start(), assert_eq!(pair.recv(), Err(RecvError::Closed))));
-            scope.spawn(move || (start(), assert_eq!(push.send("x"), Err(SendError::Closed("x".into())))));
-            scope.spawn(move || {
-                start();
-                // Whether it was asked before the end or after it.
-                let closed = |error| matches!(error, RequestError::Closed | RequestError::Send(SendError::Closed(_)));
-                assert!(req.request("x").is_err_and(closed));
-            });
-            scope.spawn(move || (start(), assert!(matches!(rep.recv(), Err(RecvError::Closed)))));
-            scope.spawn(move || (start(), assert_eq!(publisher.wait_for_peers(1), Err(WaitError::Closed))));
-            scope.spawn(move || (start(), while monitor.next().is_some() {}));
-            (0..6).for_each(|_| ready.recv().expect("they start"));
-            let (push, req, publisher, pair) = hands;
-            push.close();
-            req.close();
-            publisher.close();
-            pair.close();
-            socket.shutdown_now();
-        });
         Ok(())
     });
 }
