@@ -18,6 +18,8 @@
 //!
 //! With a spool, PUB and PUSH keep what they send until it was received and processed: [`durable_sockets`].
 //!
+//! Without an async runtime: the feature `blocking` has the same sockets for threads, in a module of that name.
+//!
 //! What it is not: no server, no consensus, no exactly-once, no encryption yet, no runtime but tokio. Without
 //! a spool a message that the operating system took may be lost when the peer dies: ZMTP has no
 //! acknowledgement.
@@ -31,11 +33,16 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod durable;
 mod endpoint;
 mod engine;
 mod error;
 mod event;
+#[cfg(feature = "__internals")]
+#[doc(hidden)]
+pub mod internals;
 mod message;
 mod options;
 mod pattern;
@@ -73,7 +80,7 @@ pub use event::{DropReason, Drops, Event, Phase, Reason};
 pub use message::{Frame, Message, NoFrames, NoToken, Receipt, SpoolId, Token};
 pub use options::spool::{Ack, Sync, WhenFull};
 pub use options::{Credentials, FlushPolicy, Keepalive, OnFull, Security, SocketType};
-pub use pattern::builder::{Buildable, Builder};
+pub use pattern::builder::{Buildable, Builder, Tasks};
 pub use pattern::dealer::Dealer;
 pub use pattern::delivery::Delivery;
 pub use pattern::pair::Pair;

@@ -54,16 +54,22 @@ impl Frame {
     }
 
     /// Cuts `range` out of `buffer`: inline when short, else a refcounted slice.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slice_of(buffer: &Bytes, range: std::ops::Range<usize>) -> Frame {
+        let len = range.len();
+        // Fixed length again: what comes along behind the frame is never shown.
+        match buffer.get(range.start..).and_then(|slack| slack.first_chunk::<INLINE>()) {
+            Some(bytes) if len <= INLINE => Frame(Repr::Inline { len, bytes: Short(*bytes) }),
+            _ => Frame::slice_apart(buffer, range),
+        }
+    }
+
+    #[inline(never)]
+    fn slice_apart(buffer: &Bytes, range: std::ops::Range<usize>) -> Frame {
         if range.len() > INLINE {
             return Frame(Repr::Shared(buffer.slice(range)));
         }
-        // Fixed length again: what comes along behind the frame is never shown.
-        match buffer.get(range.start..range.start + INLINE).and_then(|slack| slack.first_chunk::<INLINE>()) {
-            Some(bytes) => Frame(Repr::Inline { len: range.len(), bytes: Short(*bytes) }),
-            None => Frame::copy_from_slice(&buffer[range]),
-        }
+        Frame::copy_from_slice(&buffer[range])
     }
 
     /// The frame's bytes as text, if they are valid UTF-8.
@@ -248,6 +254,15 @@ impl Message {
     #[inline]
     pub(crate) fn single(frame: Frame) -> Message {
         Message(Parts::One(frame))
+    }
+
+    /// The only frame, if there is one only and it is held inline: its room, whose first so many bytes count.
+    #[inline(always)]
+    pub(crate) fn short(&self) -> Option<(&[u8; INLINE], usize)> {
+        match &self.0 {
+            Parts::One(Frame(Repr::Inline { len, bytes })) => Some((&bytes.0, *len)),
+            _ => None,
+        }
     }
 
     /// The frames, by value.

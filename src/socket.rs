@@ -8,6 +8,7 @@ pub(crate) mod durable;
 mod stats;
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     namespace: Arc<Namespace>,
     ends: Mutex<Vec<End>>,
+    /// The first bind or connect was.
+    started: AtomicBool,
     /// None: not begun. The sender lives in the closing task.
     closing: Mutex<Option<watch::Receiver<Option<Report>>>>,
 }
@@ -100,7 +103,13 @@ impl Socket {
             spool.attach(&outbound);
         }
         let shared = Shared::new(kind, options, (outbound, inbox), pattern.clone(), events, durability);
-        let core = Core { shared, namespace: Namespace::global(), ends: Mutex::default(), closing: Mutex::default() };
+        let core = Core {
+            shared,
+            namespace: Namespace::global(),
+            ends: Mutex::default(),
+            started: AtomicBool::new(false),
+            closing: Mutex::default(),
+        };
         (Socket { core: Arc::new(core) }, pattern)
     }
 
@@ -447,10 +456,10 @@ impl Core {
     /// Before the first bind or connect: the runtime, and a publisher's flusher.
     fn start(&self) -> Result<(), OptionError> {
         let shared = &self.shared;
-        let fresh = shared.runtime().is_none();
         if !shared.enter_runtime() {
             return Err(OptionError::new("runtime", "bind and connect need a tokio runtime; call them inside one"));
         }
+        let fresh = !self.started.swap(true, Ordering::Relaxed);
         if fresh && matches!(shared.kind, SocketType::Pub | SocketType::XPub | SocketType::XSub) {
             let outbound = shared.outbound.clone();
             shared.spawn(async move {

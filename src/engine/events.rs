@@ -246,7 +246,7 @@ impl Monitor {
                 }
                 feed.waker = Some(cx.waker().clone());
             }
-            let Some(at) = next_report else { return Poll::Pending };
+            let Some(at) = next_report.filter(|at| !super::park::look_again_at(*at)) else { return Poll::Pending };
             let timer = self.timer.insert(Box::pin(tokio::time::sleep_until(at.into())));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

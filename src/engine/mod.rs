@@ -2,7 +2,7 @@
 //!
 //! `shared` is what the tasks of one socket have in common, `connection` the loop per peer, `dial` connects
 //! with backoff, `accept` listens, `inproc` joins two sockets of this process, `events` is the corridor of
-//! news. May use `wire`, `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
+//! news, `park` lets a thread wait like a task. May use `wire`, `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
 //! small trait in `pattern` that patterns implement. Next: `socket`.
 
 pub(crate) mod accept;
@@ -11,10 +11,13 @@ pub(crate) mod dial;
 pub(crate) mod durable;
 pub(crate) mod events;
 pub(crate) mod inproc;
+pub(crate) mod park;
 pub(crate) mod pattern;
 pub(crate) mod shared;
 
+use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 /// The first of two futures to end; the other one is dropped.
 pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
@@ -27,10 +30,26 @@ pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<O
 }
 
 /// Runs `work` for at most `limit`.
-pub(crate) async fn within<T>(limit: Option<std::time::Duration>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
     match limit {
-        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
         None => Some(work.await),
+        Some(limit) if park::is_waiting() => park::within(limit, work).await,
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+    }
+}
+
+/// Runs what may block: away from the tasks, or here in a thread that waits for nothing else.
+pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    if park::is_waiting() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// Lets other tasks run. A thread that waits holds none up.
+pub(crate) async fn yield_now() {
+    if !park::is_waiting() {
+        tokio::task::yield_now().await;
     }
 }
 

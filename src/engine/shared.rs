@@ -44,6 +44,13 @@ impl Drop for Unfinished {
     }
 }
 
+/// Where a socket's tasks run.
+struct Home {
+    runtime: Handle,
+    /// What keeps that runtime alive, where it is not the user's.
+    _keeper: Option<Arc<dyn Send + Sync>>,
+}
+
 /// How far a socket's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Life {
@@ -98,7 +105,7 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     table: Mutex<HashMap<PeerKey, Entry>>,
     tasks: Mutex<JoinSet<()>>,
-    runtime: OnceLock<Handle>,
+    home: OnceLock<Home>,
     serial: AtomicU64,
 }
 
@@ -123,7 +130,7 @@ impl Shared {
             changed: Notify::new(),
             table: Mutex::default(),
             tasks: Mutex::default(),
-            runtime: OnceLock::new(),
+            home: OnceLock::new(),
             serial: AtomicU64::new(0),
         })
     }
@@ -155,20 +162,26 @@ impl Shared {
     pub(crate) fn enter_runtime(&self) -> bool {
         match Handle::try_current() {
             Ok(handle) => {
-                let _ = self.runtime.set(handle);
+                let _ = self.home.set(Home { runtime: handle, _keeper: None });
                 true
             }
-            Err(_) => self.runtime.get().is_some(),
+            Err(_) => self.home.get().is_some(),
         }
     }
 
+    /// Has the socket's tasks run on this runtime, which lives for as long as `keeper` is kept; unless they have one.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn move_in(&self, runtime: Handle, keeper: Arc<dyn Send + Sync>) {
+        let _ = self.home.set(Home { runtime, _keeper: Some(keeper) });
+    }
+
     pub(crate) fn runtime(&self) -> Option<&Handle> {
-        self.runtime.get()
+        self.home.get().map(|home| &home.runtime)
     }
 
     /// Starts a task that ends with the socket.
     pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        let Some(runtime) = self.runtime.get() else { return };
+        let Some(runtime) = self.runtime() else { return };
         let mut work = Box::pin(task);
         let mut unfinished = Unfinished(Some(Arc::downgrade(self)));
         let watched = poll_fn(move |cx| {

@@ -33,20 +33,28 @@ use crate::socket::durable::Built;
 /// let push = ginnel::Push::builder().send_hwm(10).connect(pull.local_endpoint())?;
 /// # Ok(()) }
 /// ```
+///
+/// `M` is how the socket will be used: in [`Tasks`], or in `blocking::Threads` (feature `blocking`). The options are
+/// the same.
 #[must_use = "a builder makes no socket by itself"]
-pub struct Builder<S> {
+pub struct Builder<S, M = Tasks> {
     options: Options,
+    pub(crate) mode: M,
     socket: PhantomData<fn() -> S>,
 }
 
+/// A [`Builder`]'s mode: its socket is used in tasks of a tokio runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tasks;
+
 // By hand: derived, they would ask the same of `S`, of which there is none here.
-impl<S> Clone for Builder<S> {
-    fn clone(&self) -> Builder<S> {
-        Builder { options: self.options.clone(), socket: PhantomData }
+impl<S, M: Clone> Clone for Builder<S, M> {
+    fn clone(&self) -> Builder<S, M> {
+        Builder { options: self.options.clone(), mode: self.mode.clone(), socket: PhantomData }
     }
 }
 
-impl<S> fmt::Debug for Builder<S> {
+impl<S, M> fmt::Debug for Builder<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
     }
@@ -83,9 +91,9 @@ macro_rules! setters {
     (@value $value:ident, $convert:expr) => { ($convert)($value) };
 }
 
-impl<S: Buildable> Builder<S> {
-    fn new() -> Builder<S> {
-        Builder { options: Options::default(), socket: PhantomData }
+impl<S: Buildable, M> Builder<S, M> {
+    pub(crate) fn new(mode: M) -> Builder<S, M> {
+        Builder { options: Options::default(), mode, socket: PhantomData }
     }
 
     /// Messages per peer that may wait in each direction; 0 is unlimited. Default 1,000.
@@ -239,12 +247,18 @@ impl<S: Buildable> Builder<S> {
         Ok(options)
     }
 
+    pub(crate) fn make(self) -> Result<S, BuildError> {
+        Ok(S::finish(BuiltOptions(Built::open(S::TYPE, self.check()?)?)))
+    }
+}
+
+impl<S: Buildable> Builder<S> {
     /// Makes the socket, neither bound nor connected.
     ///
     /// # Errors
     /// [`BuildError`]: an option is out of range or does not go with another, or the spool cannot be opened.
     pub fn build(self) -> Result<S, BuildError> {
-        Ok(S::finish(BuiltOptions(Built::open(S::TYPE, self.check()?)?)))
+        self.make()
     }
 
     /// Makes the socket and binds it.
@@ -273,7 +287,7 @@ impl<S: Buildable> Builder<S> {
 
 macro_rules! flags {
     ($($(#[$doc:meta])* $type:ident.$name:ident($($field:ident).+) $(=> $convert:expr)?;)*) => {$(
-        impl Builder<$type> {
+        impl<M> Builder<$type, M> {
             $(#[$doc])*
             pub fn $name(mut self, value: bool) -> Self {
                 self.options.$($field).+ = setters!(@value value $(, $convert)?);
@@ -314,7 +328,7 @@ flags! {
 
 macro_rules! subscriber {
     ($($type:ident)*) => {$(
-        impl Builder<$type> {
+        impl<M> Builder<$type, M> {
             /// Wants messages whose first frame starts with `prefix`; empty is everything. May be given more than once.
             pub fn subscribe(mut self, prefix: impl AsRef<[u8]>) -> Self {
                 self.options.subscriptions.push(Frame::copy_from_slice(prefix.as_ref()));
@@ -328,7 +342,7 @@ subscriber!(Sub XSub);
 
 macro_rules! publisher {
     ($($type:ident)*) => {$(
-        impl Builder<$type> {
+        impl<M> Builder<$type, M> {
             /// Sends this message to every new peer first; a SUB sees it only if it subscribes to it.
             pub fn welcome(mut self, message: impl Into<Message>) -> Self {
                 self.options.welcome = Some(message.into());
@@ -371,7 +385,7 @@ macro_rules! constructors {
 
             /// Options first.
             pub fn builder() -> Builder<$type> {
-                Builder::new()
+                Builder::new(Tasks)
             }
 
             /// A socket with default options, bound to `endpoint`.

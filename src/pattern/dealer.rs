@@ -51,6 +51,11 @@ macro_rules! duplex {
                 self.sender.clone()
             }
 
+            #[cfg(feature = "blocking")]
+            pub(crate) fn sending(&self) -> &Sender {
+                &self.sender
+            }
+
             /// Both halves, for two tasks.
             pub fn split(self) -> (Sender, Receiver) {
                 (self.sender, self.receiver)

@@ -92,7 +92,11 @@ const NAMES: &[&str] = &[
 ];
 
 /// Sets the option called `name`.
-pub(super) fn set<S: Buildable>(builder: Builder<S>, name: &str, value: &str) -> Result<Builder<S>, OptionError> {
+pub(super) fn set<S: Buildable, M>(
+    builder: Builder<S, M>,
+    name: &str,
+    value: &str,
+) -> Result<Builder<S, M>, OptionError> {
     let value = Value { name, text: value };
     Ok(match name {
         "backlog" => builder.backlog(value.number()?),
@@ -189,7 +193,7 @@ fn only_for<S: Buildable>(name: &str, types: &[SocketType]) -> Result<(), Option
     Err(OptionError::new(name, format!("not for {}; only for {}", S::TYPE, types.join(", "))))
 }
 
-fn set_spool<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
+fn set_spool<S: Buildable, M>(mut builder: Builder<S, M>, value: Value<'_>) -> Result<Builder<S, M>, OptionError> {
     let types: &[SocketType] = if matches!(value.name, "plain_pull" | "pin") {
         &[SocketType::Push]
     } else {
@@ -230,7 +234,7 @@ fn set_spool<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<
     Ok(builder)
 }
 
-fn set_holder<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
+fn set_holder<S: Buildable, M>(mut builder: Builder<S, M>, value: Value<'_>) -> Result<Builder<S, M>, OptionError> {
     only_for::<S>(value.name, &[SocketType::Sub, SocketType::Pull])?;
     let holder = builder.holder_mut();
     match value.name {
@@ -255,7 +259,7 @@ const WHEN_FULL: [(&str, WhenFull); 4] = [
 const ACK: [(&str, Ack); 3] = [("next", Ack::OnNext), ("manual", Ack::Manual), ("receive", Ack::OnReceive)];
 
 /// The switches of single types.
-fn set_flag<S: Buildable>(mut builder: Builder<S>, value: Value<'_>) -> Result<Builder<S>, OptionError> {
+fn set_flag<S: Buildable, M>(mut builder: Builder<S, M>, value: Value<'_>) -> Result<Builder<S, M>, OptionError> {
     use SocketType::*;
     let options = builder.options_mut();
     let (types, flag): (&[SocketType], &mut bool) = match value.name {

@@ -247,7 +247,7 @@ impl Proxy {
         self.control.clone()
     }
 
-    async fn run(self) -> ProxyStatistics {
+    pub(crate) async fn run(self) -> ProxyStatistics {
         let Proxy { mut front, mut back, capture, control } = self;
         let steering = &*control.steering;
         let forward = pass(&mut front.input, &back.output, &capture, steering, &steering.forward);

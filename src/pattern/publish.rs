@@ -97,11 +97,15 @@ impl Publisher {
     }
 
     /// Publishes; subscribers without room are dealt with as the options say.
-    pub(crate) fn try_publish(&self, message: &mut Option<Message>) -> Result<(), Refused> {
-        let Some(content) = message.as_ref() else { return Ok(()) };
+    pub(crate) fn try_publish(&self, content: &Message) -> Result<(), Refused> {
         let publication = {
             let mut state = self.lock();
             state.find_classes(content, self.inverted);
+            if let [class] = state.matched[..]
+                && self.outbound.join_batch_of(class, content)
+            {
+                return Ok(());
+            }
             // Still under the lock: no subscriber changes class between the choice and the delivery.
             let publication = self.outbound.try_publish(&state.matched, content)?;
             if state.matched.is_empty() {
@@ -110,7 +114,6 @@ impl Publisher {
             publication
         };
         self.outbound.settle_publication(publication);
-        *message = None;
         Ok(())
     }
 
@@ -215,8 +218,8 @@ impl Subscriptions {
                 stamps.resize(class + 1, 0);
             }
             // A class may match by several of its prefixes.
-            if stamps[class] != stamp {
-                stamps[class] = stamp;
+            if let Some(seen) = stamps.get_mut(class).filter(|seen| **seen != stamp) {
+                *seen = stamp;
                 matched.push(class);
             }
         });

@@ -196,10 +196,14 @@ impl Responder {
     ///
     /// # Cancel safety
     /// Safe: it is done when it is first polled.
-    pub async fn reply(mut self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+    pub async fn reply(self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
+        self.answer(message.into())
+    }
+
+    pub(crate) fn answer(mut self, message: Message) -> Result<Receipt, SendError<Message>> {
         let mut frames = std::mem::take(&mut self.envelope);
         let depth = frames.len();
-        frames.extend(message.into());
+        frames.extend(message);
         let mut whole = Message::from_vec(frames);
         match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, true) {
             Ok(()) => Ok(Receipt::ACCEPTED),

@@ -478,7 +478,7 @@ impl RequestBuilder {
         self
     }
 
-    async fn run(self) -> Result<Message, RequestError> {
+    pub(crate) async fn run(self) -> Result<Message, RequestError> {
         let RequestBuilder { req, message, timeout } = self;
         let id = req.calls.begin(message)?;
         let call = OpenCall { calls: &req.calls, id };

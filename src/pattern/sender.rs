@@ -116,7 +116,7 @@ impl Sender {
         Sender { socket, route }
     }
 
-    fn outbound(&self) -> &Outbound {
+    pub(crate) fn outbound(&self) -> &Outbound {
         self.socket.outbound()
     }
 
@@ -133,19 +133,11 @@ impl Sender {
     /// message may have its number already when this is dropped: then it is sent all the same. Who has to know keeps
     /// the `Pending` of [`Sender::enqueue`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
-        if let Route::Log(spool, _) = &self.route {
-            // Boxed: the future of a socket without a spool must not grow by it.
-            return Box::pin(spool.send(message.into(), self.socket.options().send_timeout)).await;
+        let message = message.into();
+        if self.joins(&message) {
+            return Ok(Receipt::ACCEPTED);
         }
-        if self.outbound().takes_toll() {
-            yield_to_others().await;
-        }
-        let mut message = Some(message.into());
-        // A send that does not wait costs neither timer nor a place in the line.
-        match self.attempt(&mut message) {
-            Ok(()) => Ok(Receipt::ACCEPTED),
-            Err(refused) => self.send_later(refused, message, self.socket.options().send_timeout).await,
-        }
+        self.send_at_length(message, self.socket.options().send_timeout).await
     }
 
     /// As [`Sender::send`], for at most this long.
@@ -161,16 +153,37 @@ impl Sender {
         message: impl Into<Message>,
         limit: Duration,
     ) -> Result<Receipt, SendError<Message>> {
+        let message = message.into();
+        if self.joins(&message) {
+            return Ok(Receipt::ACCEPTED);
+        }
+        self.send_at_length(message, Some(limit)).await
+    }
+
+    /// The hot path of sending: whether the message is accepted already, by reference so that it is not moved.
+    #[inline(always)]
+    pub(crate) fn joins(&self, message: &Message) -> bool {
+        match &self.route {
+            Route::Balance => self.outbound().join(message),
+            Route::Publish(publisher) => !self.outbound().owes_toll() && publisher.try_publish(message).is_ok(),
+            Route::Upstream(_) | Route::Log(..) => false,
+        }
+    }
+
+    /// What [`Sender::send`] does when a message cannot simply join others.
+    async fn send_at_length(&self, message: Message, limit: Option<Duration>) -> Result<Receipt, SendError<Message>> {
         if let Route::Log(spool, _) = &self.route {
-            return Box::pin(spool.send(message.into(), Some(limit))).await;
+            // Boxed: the future of a socket without a spool must not grow by it.
+            return Box::pin(spool.send(message, limit)).await;
         }
         if self.outbound().takes_toll() {
             yield_to_others().await;
         }
-        let mut message = Some(message.into());
+        let mut message = Some(message);
+        // A send that does not wait costs neither timer nor a place in the line.
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
-            Err(refused) => self.send_later(refused, message, Some(limit)).await,
+            Err(refused) => self.send_later(refused, message, limit).await,
         }
     }
 
@@ -208,7 +221,12 @@ impl Sender {
     fn attempt(&self, message: &mut Option<Message>) -> Result<(), Refused> {
         match &self.route {
             Route::Balance => self.outbound().try_send(message, false),
-            Route::Publish(publisher) => publisher.try_publish(message),
+            Route::Publish(publisher) => {
+                let Some(content) = message.as_ref() else { return Ok(()) };
+                publisher.try_publish(content)?;
+                *message = None;
+                Ok(())
+            }
             Route::Upstream(subscriber) => subscriber.send_upstream(&self.socket, message),
             // Every way in asks for this route first.
             Route::Log(..) => Err(Refused::Closed),
@@ -226,7 +244,11 @@ impl Sender {
         if let Route::Log(spool, _) = &self.route {
             return spool.try_append(message.into()).map(Receipt::numbered);
         }
-        let mut message = Some(message.into());
+        let message = message.into();
+        if self.joins(&message) {
+            return Ok(Receipt::ACCEPTED);
+        }
+        let mut message = Some(message);
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => Err(try_send_error(refused, message.unwrap_or_else(lost))),

@@ -57,8 +57,14 @@ enum Turn {
 }
 
 impl Outbound {
+    /// Sends to the next peer, if all there is to do is to append the message to a batch under way. The hot path of
+    /// sending; false: nothing has happened, go the whole way.
+    #[inline(always)]
+    pub(crate) fn join(&self, message: &Message) -> bool {
+        self.lock().join_batch(message)
+    }
+
     /// Sends to the next peer that has room. On refusal the message stays in `message`.
-    #[inline]
     pub(crate) fn try_send(&self, message: &mut Option<Message>, turnaround: bool) -> Result<(), Refused> {
         let mut after = After::default();
         self.lock().send_any(message, turnaround, &mut after)?;
@@ -76,6 +82,10 @@ impl Outbound {
             {
                 let mut state = self.lock();
                 while let Some(message) = messages.pop_front() {
+                    if state.join_batch(&message) {
+                        sent += 1;
+                        continue;
+                    }
                     let mut message = Some(message);
                     refused = state.send_any(&mut message, false, &mut after).is_err();
                     if let Some(message) = message {
@@ -201,6 +211,26 @@ impl Outbound {
 }
 
 impl State {
+    #[inline(always)]
+    fn join_batch(&mut self, message: &Message) -> bool {
+        if self.closed
+            || self.limits.conflate
+            || self.limits.flush == FlushPolicy::Immediate
+            || !self.waiters.is_empty()
+        {
+            return false;
+        }
+        let Some(key) = self.next_peer() else { return false };
+        let Some(peer) = self.peers.get_mut(key) else { return false };
+        if !peer.join(message) {
+            return false;
+        }
+        if self.rotation.len() > 1 {
+            self.turn += 1;
+        }
+        true
+    }
+
     #[inline]
     fn send_any(&mut self, message: &mut Option<Message>, turnaround: bool, after: &mut After) -> Result<(), Refused> {
         if self.closed {

@@ -99,6 +99,23 @@ impl Outbound {
         again.into_iter().for_each(Waker::wake);
     }
 
+    /// Publishes to this class, if all there is to do is to append the message to a batch under way: the hot path of
+    /// publishing. False: nothing has happened, go the whole way.
+    #[inline]
+    pub(crate) fn join_batch_of(&self, class: usize, message: &Message) -> bool {
+        let mut state = self.lock();
+        if state.is_closed() || !state.waiters.is_empty() {
+            return false;
+        }
+        let Some(class) = state.class(class) else { return false };
+        class.dirty
+            && !class.misses
+            && class.direct.is_empty()
+            && class.arena.messages < class.check_messages
+            && class.arena.len() < class.check_bytes
+            && class.arena.push_quickly(message).is_some()
+    }
+
     /// Publishes to these classes (each named once), following the socket's choice for full members. What is
     /// left to do, [`Outbound::settle_publication`] does, when the caller has let go of its own locks.
     pub(crate) fn try_publish(&self, classes: &[usize], message: &Message) -> Result<Publication, Refused> {

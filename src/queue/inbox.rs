@@ -17,6 +17,9 @@ use crate::event::{DropReason, Drops};
 use crate::message::{Frame, Message, SpoolId};
 use crate::wire::frame;
 
+/// The most room that is made at once for messages from this process.
+const RUN: usize = 1024;
+
 /// Who is behind a lane, as the pattern wants to know it on receive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -34,6 +37,8 @@ pub(crate) enum Item {
     Wire { bytes: Bytes, messages: usize },
     /// One message as a value (from this process).
     Value(Message),
+    /// Several of them, oldest first.
+    Values(VecDeque<Message>),
     /// Whole messages of a durable name, each with its number.
     Tagged(Tagged),
     /// Whoever follows is this peer.
@@ -45,6 +50,7 @@ impl Item {
         match self {
             Item::Wire { messages, .. } => *messages,
             Item::Value(_) => 1,
+            Item::Values(messages) => messages.len(),
             Item::Tagged(entries) => entries.0.len(),
             Item::Origin(_) => 0,
         }
@@ -54,6 +60,7 @@ impl Item {
         match self {
             Item::Wire { bytes, .. } => bytes.len(),
             Item::Value(message) => message.size(),
+            Item::Values(messages) => messages.iter().map(Message::size).sum(),
             Item::Tagged(entries) => entries.0.iter().map(|(bytes, _)| bytes.len()).sum(),
             Item::Origin(_) => 0,
         }
@@ -124,10 +131,23 @@ struct Lane {
     replaced: (usize, usize),
 }
 
+impl Lane {
+    /// So much has come.
+    #[inline]
+    fn count(&mut self, messages: usize, bytes: usize) {
+        self.unread += messages;
+        self.unread_bytes += bytes;
+        self.messages += messages as u64;
+        self.bytes += bytes as u64;
+    }
+}
+
 #[derive(Default)]
 struct State {
     lanes: Slab<Lane>,
     arrivals: VecDeque<(PeerKey, Item)>,
+    /// How many messages of this process came in a row last time: room for the next.
+    run: usize,
     waker: Option<Waker>,
     closed: bool,
     past: Received,
@@ -203,8 +223,12 @@ impl Inbox {
         let (taken, kept) = std::mem::take(&mut state.arrivals).into_iter().partition(|arrival| arrival.0 == lane);
         state.arrivals = kept;
         let taken: VecDeque<(PeerKey, Item)> = taken;
-        let value = |item| if let Item::Value(message) = item { Some(message) } else { None };
-        taken.into_iter().filter_map(|(_, item)| value(item)).collect()
+        let values = |item| match item {
+            Item::Value(message) => VecDeque::from([message]),
+            Item::Values(messages) => messages,
+            _ => VecDeque::new(),
+        };
+        taken.into_iter().flat_map(|(_, item)| values(item)).collect()
     }
 
     /// Takes back the oldest message of an in-process sender that no reader has fetched. Gives its size.
@@ -298,6 +322,19 @@ impl Inbox {
         self.deliver(lane, Item::Value(message), 1, size).into_iter().for_each(Waker::wake);
     }
 
+    /// Leaves one message of a sender in this process behind others of the same, of which the reader knows already:
+    /// nobody is to be woken. False: nothing has happened, go the whole way.
+    #[inline]
+    pub(super) fn join_direct(&self, lane: PeerKey, message: &Message, size: usize) -> bool {
+        let mut state = self.lock();
+        let State { lanes, arrivals, waker, .. } = &mut *state;
+        let (Some((last, Item::Values(messages))), None) = (arrivals.back_mut(), waker) else { return false };
+        let Some(entry) = lanes.get_mut(lane).filter(|entry| !entry.muted && *last == lane) else { return false };
+        entry.count(1, size);
+        messages.push_back(message.clone());
+        true
+    }
+
     /// Leaves one message of a sender in this process, who was charged for it. Returns whom to wake.
     #[inline]
     pub(super) fn push_direct(&self, lane: PeerKey, message: Message, size: usize) -> Option<Waker> {
@@ -309,12 +346,8 @@ impl Inbox {
         if self.conflate {
             return self.replace(&mut state, lane, item, messages, bytes);
         }
-        let entry = state.lanes.get_mut(lane).filter(|lane| !lane.muted)?;
-        entry.unread += messages;
-        entry.unread_bytes += bytes;
-        entry.messages += messages as u64;
-        entry.bytes += bytes as u64;
-        state.arrivals.push_back((lane, item));
+        state.lanes.get_mut(lane).filter(|lane| !lane.muted)?.count(messages, bytes);
+        state.append(lane, item);
         self.arrived.store(true, Ordering::Release);
         state.waker.take()
     }
@@ -401,6 +434,9 @@ impl Inbox {
             }
             self.arrived.store(false, Ordering::Relaxed);
             std::mem::swap(&mut state.arrivals, into);
+            if let Some((_, Item::Values(messages))) = into.back() {
+                state.run = messages.len();
+            }
             if !into.is_empty() {
                 Exchange::Arrived
             } else if state.closed {
@@ -444,10 +480,34 @@ pub(super) enum Exchange {
 type Owed = ((Arc<dyn Credit>, PeerKey), Read);
 
 impl State {
+    /// A lone value stays one; with the second in a row they become many, which cost less to hand on.
+    fn append(&mut self, lane: PeerKey, item: Item) {
+        let item = match (self.arrivals.back_mut(), item) {
+            (Some((last, Item::Values(messages))), Item::Value(message)) if *last == lane => {
+                return messages.push_back(message);
+            }
+            (Some((last, Item::Value(_))), Item::Value(message)) if *last == lane => {
+                let mut messages = VecDeque::with_capacity(self.run.clamp(4, RUN));
+                messages.push_back(message);
+                Item::Values(messages)
+            }
+            (_, item) => item,
+        };
+        self.arrivals.push_back((lane, item));
+    }
+
     fn take_oldest(&mut self, lane: PeerKey) -> Option<usize> {
-        let oldest = |(other, item): &(PeerKey, Item)| *other == lane && matches!(item, Item::Value(_));
+        let oldest =
+            |(other, item): &(PeerKey, Item)| *other == lane && matches!(item, Item::Value(_) | Item::Values(_));
         let at = self.arrivals.iter().position(oldest)?;
-        let Some((_, Item::Value(message))) = self.arrivals.remove(at) else { return None };
+        let message = match self.arrivals.get_mut(at) {
+            Some((_, Item::Values(messages))) if messages.len() > 1 => messages.pop_front()?,
+            _ => match self.arrivals.remove(at)?.1 {
+                Item::Value(message) => message,
+                Item::Values(mut messages) => messages.pop_front()?,
+                _ => return None,
+            },
+        };
         let bytes = message.size();
         let entry = self.lanes.get_mut(lane)?;
         entry.unread = entry.unread.saturating_sub(1);

@@ -34,7 +34,12 @@ impl Outbound {
     /// Whether a sender that never waits should let others run now (once per answer).
     #[inline]
     pub(crate) fn takes_toll(&self) -> bool {
-        self.toll.load(Ordering::Relaxed) && self.toll.swap(false, Ordering::Relaxed)
+        self.owes_toll() && self.toll.swap(false, Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn owes_toll(&self) -> bool {
+        self.toll.load(Ordering::Relaxed)
     }
 
     /// A panic under the lock is a defect of ours and must not become every caller's panic.

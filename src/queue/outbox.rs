@@ -159,9 +159,9 @@ pub(crate) fn is_external(message: &Message) -> bool {
 /// An arena under construction: messages encoded one behind the other.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     pub(crate) messages: usize,
-    /// Size of the last segment: what the next one will probably need.
+    /// What the next segment will probably need: the size of the last one, or nearly that of a larger one before.
     hint: usize,
 }
 
@@ -175,6 +175,29 @@ impl Arena {
         frame::encode_message(&mut self.bytes, message);
         self.messages += 1;
         len
+    }
+
+    /// As [`Arena::push`], for a message of one frame that fits into the room that is there and leaves the segment
+    /// open: nothing otherwise.
+    #[inline(always)]
+    pub(crate) fn push_quickly(&mut self, message: &Message) -> Option<usize> {
+        let room = self.bytes.capacity().min(SEGMENT).saturating_sub(self.bytes.len() + frame::MAX_HEADER);
+        let taken = if let Some((short, len)) = message.short() {
+            if short.len() >= room {
+                return None;
+            }
+            frame::encode_short(&mut self.bytes, short, len)
+        } else {
+            let [only] = &**message else { return None };
+            if only.len() >= EXTERNAL.min(room) {
+                return None;
+            }
+            let before = self.bytes.len();
+            frame::encode_frame(&mut self.bytes, 0, only);
+            self.bytes.len() - before
+        };
+        self.messages += 1;
+        Some(taken)
     }
 
     #[cold]
@@ -193,15 +216,18 @@ impl Arena {
             return None;
         }
         // A full segment overshoots by the last message; the next must not need to grow for that.
-        self.hint = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + SEGMENT / 16);
+        // One that a writer in another thread took half full says little: what is small is learnt little by little.
+        let this = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + SEGMENT / 16);
+        self.hint = this.max(self.hint - self.hint / 4);
         let messages = std::mem::take(&mut self.messages);
-        Some(Segment::packed(self.bytes.split().freeze(), messages))
+        // The whole buffer goes along: a rest of it would be filled, doubled and copied by the next segment.
+        Some(Segment::packed(Bytes::from(std::mem::take(&mut self.bytes)), messages))
     }
 
     /// Gives the memory back while nothing is sent.
     fn release(&mut self) {
         if self.bytes.is_empty() && self.bytes.capacity() > 0 {
-            self.bytes = BytesMut::new();
+            self.bytes = Vec::new();
         }
     }
 }
@@ -310,6 +336,20 @@ impl Outbox {
         } else {
             self.bytes += self.arena.push(message);
         }
+    }
+
+    /// Appends `message` to a batch under way, if nobody has anything to do or to decide for that: no mark is
+    /// reached and no segment is full. The hot path of sending.
+    #[inline(always)]
+    pub(crate) fn join(&mut self, message: &Message, (hwm, hwm_bytes): (usize, usize)) -> bool {
+        let quiet = self.arena.messages > 0
+            && self.sealed.len() == self.lent
+            && (hwm == 0 || self.queued + 1 < hwm)
+            && (hwm_bytes == 0 || self.bytes + EXTERNAL + frame::MAX_HEADER < hwm_bytes);
+        let Some(len) = quiet.then(|| self.arena.push_quickly(message)).flatten() else { return false };
+        self.queued += 1;
+        self.bytes += len;
+        true
     }
 
     /// Appends a segment shared with other peers.

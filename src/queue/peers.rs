@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::waiters::{Target, Waiters};
 use super::{Link, PeerKey, Slab};
 use crate::event::{DropReason, Drops, Reason};
+use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
@@ -132,6 +133,26 @@ impl Peer {
         queued == 0
             || ((self.hwm == 0 || queued <= self.hwm / 2)
                 && (self.hwm_bytes == 0 || self.outbox.bytes() <= self.hwm_bytes / 2))
+    }
+
+    /// Takes a message behind others, if nobody has anything to do or to decide for that. False: nothing has happened.
+    #[inline]
+    pub(super) fn join(&mut self, message: &Message) -> bool {
+        let (inbox, lane) = match &self.road {
+            Road::Wire(_) => return self.outbox.join(message, (self.hwm, self.hwm_bytes)),
+            Road::Direct { inbox, lane, parked: false } => (inbox, *lane),
+            Road::Direct { .. } => return false,
+        };
+        // Without a mark for messages only yielding lets others run, which is not for here; and a copy of many frames
+        // would cost more than the long way.
+        let size = message.size();
+        let room =
+            self.outbox.queued() + 1 < self.hwm && (self.hwm_bytes == 0 || self.outbox.bytes() + size < self.hwm_bytes);
+        let joined = room && message.len() == 1 && inbox.join_direct(lane, message, size);
+        if joined {
+            self.outbox.charge(1, size);
+        }
+        joined
     }
 
     pub(super) fn link(&self) -> Option<&Arc<dyn Link>> {

@@ -15,12 +15,17 @@ use crate::error::{RecvError, TryRecvError};
 use crate::message::{Frame, Message};
 use crate::wire::frame;
 
+/// Messages taken from the hand while something else has arrived: it joins the turns after so many at the latest.
+const PATIENCE: u32 = 32;
+
 struct Lane {
     key: PeerKey,
     origin: Option<Arc<Origin>>,
     items: VecDeque<Item>,
     /// The batch being cut.
     current: Bytes,
+    /// The batch being taken apart, if it came from this process.
+    values: VecDeque<Message>,
     in_turn: bool,
     read: usize,
     read_bytes: usize,
@@ -44,6 +49,8 @@ pub(crate) struct Reader {
     wants_origin: bool,
     /// Of the message taken last, if it came out of a spool.
     tag: Option<Tag>,
+    /// So many messages of what is in hand may still be taken before the next look at what has arrived.
+    patience: u32,
 }
 
 impl Reader {
@@ -60,6 +67,7 @@ impl Reader {
             half_bytes,
             wants_origin,
             tag: None,
+            patience: PATIENCE,
         }
     }
 
@@ -86,10 +94,25 @@ impl Reader {
     #[inline(always)]
     pub(crate) fn take_in_hand(&mut self, wanted: impl FnOnce(&[u8]) -> bool) -> Option<Message> {
         if self.inbox.has_arrivals() {
-            return None;
+            // Somebody new gets a turn soon; looking for each message would cost a lock each.
+            self.patience = self.patience.checked_sub(1)?;
         }
         let &index = self.turns.front()?;
         let lane = self.lanes.get_mut(index as usize)?.as_mut()?;
+        if let Some(first) = lane.values.front() {
+            if !wanted(first.first()?) {
+                return None;
+            }
+            let message = lane.take_value();
+            if lane.values.is_empty()
+                || self.turns.len() > 1
+                || lane.read >= self.half
+                || lane.read_bytes >= self.half_bytes
+            {
+                self.after_take_in_hand(index);
+            }
+            return message;
+        }
         let body = frame::single_body(&lane.current)?;
         if !wanted(lane.current.get(body.clone())?) {
             return None;
@@ -127,6 +150,10 @@ impl Reader {
 
     pub(crate) fn try_next(&mut self) -> Result<From, TryRecvError> {
         loop {
+            // First, so that nobody waits behind what one peer left here; and the next one is taken in hand again.
+            if self.inbox.has_arrivals() {
+                self.exchange(None);
+            }
             if let Some(next) = self.take() {
                 return Ok(next);
             }
@@ -204,6 +231,7 @@ impl Reader {
     /// Reports what was read and sorts arrivals into lanes.
     #[cold]
     fn exchange(&mut self, cx: Option<&mut Context<'_>>) -> Exchange {
+        self.patience = PATIENCE;
         let outcome = self.inbox.exchange(&mut self.reads, &mut self.arrivals, cx);
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for (key, item) in arrivals.drain(..) {
@@ -259,6 +287,7 @@ impl Lane {
             origin: None,
             items: VecDeque::new(),
             current: Bytes::new(),
+            values: VecDeque::new(),
             in_turn: false,
             read: 0,
             read_bytes: 0,
@@ -273,6 +302,10 @@ impl Lane {
             (old.messages, old.bytes) = (1, self.current.len());
             self.current = Bytes::new();
         }
+        for message in self.values.drain(..) {
+            old.messages += 1;
+            old.bytes += message.size();
+        }
         self.items.retain(|item| {
             if matches!(item, Item::Origin(_)) {
                 return true;
@@ -286,7 +319,7 @@ impl Lane {
     }
 
     fn is_empty(&self) -> bool {
-        self.current.is_empty() && self.items.is_empty()
+        self.current.is_empty() && self.values.is_empty() && self.items.is_empty()
     }
 
     #[inline]
@@ -294,6 +327,7 @@ impl Lane {
         loop {
             if let Some(Item::Tagged(entries)) = self.items.front_mut()
                 && self.current.is_empty()
+                && self.values.is_empty()
             {
                 let next = entries.0.pop_front();
                 if entries.0.is_empty() {
@@ -320,6 +354,9 @@ impl Lane {
                 self.read_bytes += before - self.current.len();
                 return message;
             }
+            if let Some(message) = self.take_value() {
+                return Some(message);
+            }
             match self.items.pop_front()? {
                 Item::Wire { bytes, .. } => self.current = bytes,
                 Item::Value(message) => {
@@ -327,11 +364,20 @@ impl Lane {
                     self.read_bytes += message.size();
                     return Some(message);
                 }
+                Item::Values(messages) => self.values = messages,
                 // Seen to above.
                 Item::Tagged(_) => {}
                 Item::Origin(origin) => self.origin = Some(origin),
             }
         }
+    }
+
+    #[inline]
+    fn take_value(&mut self) -> Option<Message> {
+        let message = self.values.pop_front()?;
+        self.read += 1;
+        self.read_bytes += message.size();
+        Some(message)
     }
 
     fn take_tagged(&mut self, mut entries: Tagged) -> Option<(Option<Message>, Tag)> {
@@ -345,6 +391,10 @@ impl Lane {
     }
 
     fn take_run(&mut self, max: usize, sink: &mut impl FnMut(Run)) -> usize {
+        if let Some(message) = self.take_value() {
+            sink(Run::Value(message));
+            return 1;
+        }
         if self.current.is_empty() {
             match self.items.pop_front() {
                 None => return 0,
@@ -357,6 +407,10 @@ impl Lane {
                     self.read_bytes += message.size();
                     sink(Run::Value(message));
                     return 1;
+                }
+                Some(Item::Values(messages)) => {
+                    self.values = messages;
+                    return self.take_run(max, sink);
                 }
                 Some(Item::Tagged(entries)) => {
                     // Receivers of a durable name take one message after the other; this is for completeness.

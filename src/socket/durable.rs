@@ -288,8 +288,8 @@ impl Spool {
 
     async fn save(&self) -> Result<(), SpoolError> {
         let log = self.inner.log.clone();
-        let saved = tokio::task::spawn_blocking(move || log.save_both()).await;
-        saved.map_err(std::io::Error::other).and_then(|saved| saved).map_err(SpoolError::Io)
+        let saved = crate::engine::apart(move || log.save_both()).await;
+        saved.and_then(|saved| saved).map_err(SpoolError::Io)
     }
 
     /// Withdraws a message that waits for its time (see [`Sender::send_at`](crate::Sender::send_at)). False when the
@@ -335,7 +335,7 @@ impl Spool {
         }
         if self.inner.takes_toll() {
             // Before anything is accepted: who reads the log is to keep up with a loop that only writes.
-            tokio::task::yield_now().await;
+            crate::engine::yield_now().await;
             self.inner.keep_touch().await;
         }
         let extra = Extra::default();
@@ -388,7 +388,7 @@ impl Spool {
             Err(_) => 0,
         };
         let (log, copy) = (self.inner.log.clone(), message.clone());
-        let appended = tokio::task::spawn_blocking(move || log.append_delayed(&copy, due)).await;
+        let appended = crate::engine::apart(move || log.append_delayed(&copy, due)).await;
         match appended {
             Ok(Ok(number)) => Ok(self.pending(number, true)),
             Ok(Err(refused)) => Err(Spool::refused(refused, message)),

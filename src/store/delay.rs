@@ -21,6 +21,9 @@ use crate::store::record::Extra;
 
 /// Copied in one turn at most.
 const MOST_MOVES: usize = 1024;
+/// Read from disk in one turn at most, as what is due is anywhere on it: senders wait for the turn to end, and what
+/// was copied is written behind it. A process that lives shortly again and again has to get on, too.
+const MOST_READS: usize = 16;
 /// When there was no room, or a copy is not accepted yet, it is looked at again after so long.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -117,7 +120,7 @@ impl Delay {
         let mut pending = locked(&self.pending);
         let buried = self.bury_accepted(main, &mut pending);
         let now = main.now();
-        let mut moved = 0;
+        let (mut moved, mut reads, mut more) = (0, 0, false);
         let mut wait = None;
         while let Some((due, number)) = pending.due.first().copied() {
             if due > now {
@@ -127,11 +130,11 @@ impl Delay {
             if self.waits_for(number) {
                 break;
             }
-            if moved >= MOST_MOVES {
-                wait = Some(Duration::ZERO);
+            if moved >= MOST_MOVES || reads >= MOST_READS {
+                more = true;
                 break;
             }
-            let Some(record) = self.read(&mut pending, number) else {
+            let Some(record) = self.read(&mut pending, number, &mut reads) else {
                 // Damaged: told of when it was read.
                 pending.remove(number);
                 continue;
@@ -156,6 +159,9 @@ impl Delay {
             && !(pending.moving.is_empty() && pending.buried.is_empty())
         {
             wait = Some(wait.map_or(every, |wait| wait.min(every)).max(AGAIN));
+        }
+        if more {
+            wait = Some(Duration::ZERO);
         }
         (moved > 0 || buried, wait)
     }
@@ -208,8 +214,8 @@ impl Delay {
         }
     }
 
-    /// One record of this log.
-    fn read(&self, pending: &mut Pending, number: u64) -> Option<Taken> {
+    /// One record of this log. `reads` counts those that wanted the disk.
+    fn read(&self, pending: &mut Pending, number: u64, reads: &mut usize) -> Option<Taken> {
         if let Some(chunk) = pending.chunk.as_mut() {
             // The next one in a row is most often in the same run.
             while let Some(record) = chunk.next_upto(number) {
@@ -220,7 +226,10 @@ impl Delay {
         }
         let mut chunk = match self.log.fetch(number.saturating_sub(1)) {
             Fetch::Chunk(chunk) => chunk,
-            Fetch::Disk(read) => read.run().ok()?,
+            Fetch::Disk(read) => {
+                *reads += 1;
+                read.run().ok()?
+            }
             Fetch::Nothing => return None,
         };
         let record = chunk.next_upto(number).filter(|record| record.sequence == number);

@@ -142,7 +142,8 @@ pub(crate) fn recover(storage: &dyn Storage, spool: Option<SpoolId>, proof: Proo
         recovered.take(storage, found, next, proof).map_err(|e| at(&found.name, e))?;
     }
     storage.sync_dir().map_err(|e| at("", e))?;
-    recovered.last = recovered.damage.iter().map(|damage| damage.to).fold(recovered.last, u64::max);
+    let missing = recovered.damage.iter().filter(|damage| damage.from <= damage.to).map(|damage| damage.to);
+    recovered.last = missing.fold(recovered.last, u64::max);
     Ok(recovered)
 }
 
@@ -193,7 +194,7 @@ fn set_strangers_aside(
     storage: &dyn Storage,
     files: &mut Vec<Found>,
     recovered: &mut Recovered,
-    proof: Proof,
+    Proof { proven }: Proof,
 ) -> Result<(), OpenError> {
     let bases: Vec<u64> = files.iter().map(|found| found.base).collect();
     let mut ours = Vec::with_capacity(files.len());
@@ -206,8 +207,10 @@ fn set_strangers_aside(
         let to = match (found.header, next) {
             // Another spool's numbers are not missing here.
             (Some(_), _) => found.base.saturating_sub(1),
+            // Nor do zeros tell of any; where its numbers were in use, the registry or its neighbours say so.
+            (None, _) if found.base > proven && is_blank(&*found.file) => found.base.saturating_sub(1),
             (None, Some(next)) => next.saturating_sub(1),
-            (None, None) => found.base.max(proof.proven),
+            (None, None) => found.base.max(proven),
         };
         let bytes = found.file.len().unwrap_or(0);
         aside::take_out(storage, &found.name)
@@ -216,6 +219,11 @@ fn set_strangers_aside(
     }
     *files = ours;
     Ok(())
+}
+
+/// Whether nothing was ever written to it.
+fn is_blank(file: &dyn File) -> bool {
+    Window::lenient(file).and_then(|mut window| window.is_zero_from(0)).unwrap_or(false)
 }
 
 impl Recovered {

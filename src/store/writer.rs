@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use crate::event::Event;
-use crate::options::spool::{Sync, WhenFull};
+use crate::options::spool::Sync;
 use crate::store::log::Turn;
 use crate::store::log::front::{Batch, Gate, Piece, Plan};
 use crate::store::log::shared::{Shared, locked};
@@ -307,6 +307,8 @@ impl Writer {
         shared.note_crowd(ring);
         let mut books = locked(&shared.books);
         self.update(&mut books.segments, last);
+        // Where nobody has to read it, what is too large goes at once.
+        books.release |= self.offset > shared.segment_size;
         let plan = self.plan(shared, &books);
         drop(books);
         shared.publish(last, rest, plan, spares).into_iter().for_each(Waker::wake);
@@ -331,7 +333,7 @@ impl Writer {
     pub(crate) fn plan(&self, shared: &Shared, books: &crate::store::log::books::Books) -> Plan {
         let (size, options) = (shared.segment_size, &shared.options);
         let usable = size.saturating_sub(SEGMENT_HEADER + record::SEAL as u64);
-        let drops = matches!(options.when_full, WhenFull::DropOldest | WhenFull::DropName);
+        let drops = self.drops(shared);
         let free = options.max_bytes.saturating_sub(books.bytes()) / size.max(1);
         let spare = u64::from(books.spare.is_some() || books.preparing > 0);
         let messages = match options.max_messages {

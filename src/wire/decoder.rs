@@ -110,6 +110,9 @@ impl Decoder {
         self.wanted = 0;
         self.blocked = false;
         let (mut end, mut count) = (0_usize, 0_usize);
+        if self.partial.frames == 0 {
+            (end, count) = self.pass_plain(buf, max_messages, max_bytes);
+        }
         while count == 0 || (count < max_messages && end < max_bytes) {
             let step = match self.step(buf.get(end..).unwrap_or_default()) {
                 // What was whole before the violation is delivered; the next call meets it again.
@@ -152,6 +155,22 @@ impl Decoder {
     #[cfg(test)]
     pub(crate) fn blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Passes messages of one short frame each, what most runs are made of: where they end, and how many.
+    fn pass_plain(&self, bytes: &[u8], max_messages: usize, max_bytes: usize) -> (usize, usize) {
+        let longest = self.limits.max_frame.min(self.limits.max_message);
+        let (mut end, mut count) = (0, 0);
+        while count < max_messages && (count == 0 || end < max_bytes) {
+            // No flag at all: the only frame of its message, with a short header.
+            let Some(&[0, size, ref rest @ ..]) = bytes.get(end..) else { break };
+            if rest.len() < usize::from(size) || u64::from(size) > longest {
+                break;
+            }
+            end = end.saturating_add(2).saturating_add(usize::from(size));
+            count = count.saturating_add(1);
+        }
+        (end, count)
     }
 
     /// Passes one frame of the message at the front of `bytes`.

@@ -4,7 +4,7 @@
 //! first; even so nothing here panics, it answers `None`. Reserved flag bits are ignored and the long form
 //! is read for any size (libzmq does so too); what is written is canonical (RFC 37, section "Framing").
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::message::{Frame, Message};
 
@@ -28,15 +28,26 @@ pub(crate) fn encoded_len(message: &Message) -> usize {
 
 /// Appends header and body of every frame.
 #[inline(always)]
-pub(crate) fn encode_message(out: &mut BytesMut, message: &Message) {
+pub(crate) fn encode_message(out: &mut impl BufMut, message: &Message) {
     if let [only] = &**message {
         return encode_frame(out, 0, only);
     }
     encode_many(out, message);
 }
 
-fn encode_many(out: &mut BytesMut, message: &Message) {
-    out.reserve(encoded_len(message));
+/// Appends a message that [`Message::short`] gave the room of; returns the bytes it takes. A copy of fixed length is a
+/// few moves, one of variable length a call: what stands behind the body is cut off again.
+#[inline(always)]
+pub(crate) fn encode_short(out: &mut Vec<u8>, room: &[u8], len: usize) -> usize {
+    let whole = len.saturating_add(SHORT_HEADER);
+    let end = out.len().saturating_add(whole);
+    out.extend_from_slice(&[0, len as u8]);
+    out.extend_from_slice(room);
+    out.truncate(end);
+    whole
+}
+
+fn encode_many(out: &mut impl BufMut, message: &Message) {
     if let Some((last, others)) = message.split_last() {
         for frame in others {
             encode_frame(out, MORE, frame);
@@ -47,21 +58,19 @@ fn encode_many(out: &mut BytesMut, message: &Message) {
 
 /// Appends header and body of one frame.
 #[inline]
-pub(crate) fn encode_frame(out: &mut BytesMut, flags: u8, body: &[u8]) {
-    // One reserve for both: the appends below then only compare.
-    out.reserve(header_len(body.len()).saturating_add(body.len()));
+pub(crate) fn encode_frame(out: &mut impl BufMut, flags: u8, body: &[u8]) {
     encode_header(out, flags, body.len());
-    out.extend_from_slice(body);
+    out.put_slice(body);
 }
 
 /// Appends one frame header (short form iff body <= 255).
 #[inline]
-pub(crate) fn encode_header(out: &mut BytesMut, flags: u8, body: usize) {
+pub(crate) fn encode_header(out: &mut impl BufMut, flags: u8, body: usize) {
     match u8::try_from(body) {
-        Ok(size) => out.extend_from_slice(&[flags, size]),
+        Ok(size) => out.put_slice(&[flags, size]),
         Err(_) => {
             let [a, b, c, d, e, f, g, h] = (body as u64).to_be_bytes();
-            out.extend_from_slice(&[flags | LONG, a, b, c, d, e, f, g, h]);
+            out.put_slice(&[flags | LONG, a, b, c, d, e, f, g, h]);
         }
     }
 }
@@ -217,6 +226,7 @@ impl<'a> Iterator for Frames<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
     use quickcheck::{QuickCheck, TestResult};
 
     fn encoded(message: &Message) -> BytesMut {

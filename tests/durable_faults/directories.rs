@@ -159,9 +159,15 @@ async fn options_of_a_spool_need_a_spool() {
         ("batch_delay", publisher(&dir.spool()).batch_delay(std::time::Duration::from_millis(3))),
         ("conflate", publisher(&dir.spool()).conflate(true)),
         ("declare", publisher(&dir.spool()).declare("two words", [""])),
+        ("sync", publisher(&dir.spool()).sync(ginnel::Sync::Every(std::time::Duration::ZERO))),
+        ("max_names", publisher(&dir.spool()).max_names(0)),
+        ("declare", publisher(&dir.spool()).max_names(1).declare("one", [""]).declare("two", [""])),
     ] {
         let error = builder.build().expect_err("out of range");
         assert!(matches!(&error, BuildError::Option(option) if option.name() == name), "{name}: {error}");
     }
     assert!(!dir.spool().exists(), "refused before anything was made");
+    // One name that is declared twice is one.
+    let twice = publisher(&dir.spool()).max_names(1).declare("one", ["a"]).declare("one", ["b"]).build();
+    assert_eq!(twice.expect("a spool").spool().expect("a spool").names().len(), 1);
 }

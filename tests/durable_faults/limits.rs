@@ -350,7 +350,6 @@ async fn a_record_may_be_so_large_and_no_larger() {
 }
 
 #[tokio::test]
-#[ignore = "nothing follows it: the segment that is written to is never let go"]
 async fn d08_one_record_larger_than_the_limit_is_taken() {
     let dir = Dir::new();
     let publisher = small_spool(&dir.spool(), WhenFull::Block).bind(place("tcp")).await.expect("a spool");
@@ -403,6 +402,50 @@ async fn d08_drop_oldest_of_a_push_tells_what_no_worker_gets() {
     let mut pull = worker("one").connect(push.local_endpoint()).expect("connect");
     for at in told as u32..COUNT {
         assert_eq!(number_of(&soon(pull.recv()).await.expect("a message")), at);
+    }
+}
+
+/// Whoever comes first after a loss is told of it, once; whoever is there hears of the next one when it comes back.
+#[tokio::test]
+async fn d03_a_worker_hears_what_a_push_lost_when_it_joins() {
+    const COUNT: u32 = 400;
+    let dir = Dir::new();
+    let builder = pusher(&dir.spool()).sync(ginnel::Sync::Never).spool_max_bytes(MOST).segment_bytes(256 << 10);
+    let push = builder.when_full(WhenFull::DropOldest).bind(place("tcp")).await.expect("a spool");
+    let mut its = push.monitor();
+    for visit in 0..2 {
+        let mut numbers = Vec::new();
+        for at in 0..COUNT {
+            numbers.push(soon(push.send(big(at))).await.expect("accepted").sequence().expect("a number"));
+        }
+        let spooler = losses(&mut its, "");
+        let lost: u64 = spooler.iter().map(|loss| loss.2).sum();
+        assert!(lost > 0 && spooler[0].0 == numbers[0], "visit {visit}: {spooler:?}");
+        let mut pull = worker("one").build().expect("options");
+        let mut monitor = pull.monitor();
+        pull.connect_to(push.local_endpoint().expect("bound")).expect("connect");
+        let first = soon(pull.recv_delivery()).await.expect("a delivery");
+        let told = losses(&mut monitor, "one");
+        assert_eq!(
+            told.iter().map(|loss| (loss.0, loss.1)).collect::<Vec<_>>(),
+            [(numbers[0], numbers[lost as usize - 1])]
+        );
+        assert_eq!(first.sequence(), Some(numbers[lost as usize]), "visit {visit}");
+        drop(first);
+        // A second one has missed nothing of its own.
+        let other = worker("two").recv_hwm(1).build().expect("options");
+        let mut quiet = other.monitor();
+        other.connect_to(push.local_endpoint().expect("bound")).expect("connect");
+        until(|| push.spool().expect("a spool").names()[0].connections == 2).await;
+        other.close().await;
+        assert_eq!(losses(&mut quiet, "two"), []);
+        for _ in lost as usize + 1..numbers.len() {
+            number_of(&soon(pull.recv()).await.expect("a message"));
+        }
+        pull.ack_last();
+        done(push.spool().expect("a spool"), "", *numbers.last().expect("some")).await;
+        pull.close().await;
+        until(|| push.spool().expect("a spool").names()[0].connections == 0).await;
     }
 }
 

@@ -22,9 +22,11 @@ pub(crate) async fn publish() {
         let _ = asked.await;
         push.close().await;
     } else {
-        let mut builder = publisher(&dir).sync(sync).declare("steady", [""]).declare("filed", [""]);
-        if part("pattern") == "small" {
-            builder = builder.spool_max_bytes(4 << 20).when_full(WhenFull::DropOldest);
+        let mut builder = publisher(&dir).sync(sync).declare("steady", [""]);
+        match part("pattern").as_str() {
+            "one" => {}
+            "small" => builder = builder.spool_max_bytes(4 << 20).when_full(WhenFull::DropOldest),
+            _ => builder = builder.declare("filed", [""]),
         }
         let publisher = builder.build().expect("a spool");
         publisher.bind_to(place).await.expect("bind");

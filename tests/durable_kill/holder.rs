@@ -56,6 +56,11 @@ impl Feed {
     }
 }
 
+/// What the spool sent more than once.
+fn sent_again(spool: &ginnel::Spool) -> usize {
+    spool.names().iter().map(|name| usize::try_from(name.redelivered).expect("not so many")).sum()
+}
+
 /// What one name has got so far.
 #[derive(Default)]
 pub(crate) struct Progressed {
@@ -124,7 +129,14 @@ pub(crate) async fn a_subscriber_is_killed(policy_name: &str) {
     player.finish().await;
     let said = taken(&heard);
     got.life(&said, floor, last, 1000);
-    println!("{}: {} accepted, {} again", progress.what, truth.accepted.len(), got.again);
+    let sent_again = sent_again(&spool);
+    progress.sum_up(&Figures {
+        rounds,
+        accepted: truth.accepted.len(),
+        delivered: got.delivered.len() + got.again,
+        doubled: got.again,
+        absorbed: sent_again.saturating_sub(got.again),
+    });
     assert!(truth.accepted.keys().all(|sequence| got.delivered.contains(sequence)));
     assert_eq!(soon(publisher.close()).await.dropped, 0);
 }
@@ -200,7 +212,14 @@ pub(crate) async fn workers_are_killed(policy_name: &str) {
         }
     }
     let again: usize = deliveries.values().map(|(times, _)| times - 1).sum();
-    println!("{}: {} accepted, {again} again, {kills} kills", progress.what, truth.accepted.len());
+    progress.sum_up(&Figures {
+        rounds,
+        accepted: truth.accepted.len(),
+        delivered: deliveries.len() + again,
+        doubled: again,
+        absorbed: sent_again(&spool).saturating_sub(again),
+    });
+    println!("{}: {kills} kills", progress.what);
     assert!(truth.accepted.keys().all(|sequence| deliveries.contains_key(sequence)), "lost");
     for (sequence, (times, dead)) in &deliveries {
         assert!(times - dead <= 1, "{sequence} went to {times} workers, of whom {dead} were killed");

@@ -101,9 +101,12 @@ pub(crate) async fn a_publisher_is_killed(policy: &str) {
     let first = Listener::start(subscriber("steady").connect(place.as_str()).expect("connect"), &steady);
     let mut second = Listener::start(with_file().await, &filed);
     let mut truth = Truth::default();
+    let mut absorbed = [0, 0];
     for round in 0..rounds {
         let player = child.start(round, 1_000_000, manner(&mut dice), &accepted);
         kill_some_time(&mut dice, player).await;
+        absorbed[0] += not_known_to_be_done(&steady, &dir.spool(), "steady");
+        absorbed[1] += not_known_to_be_done(&filed, &dir.spool(), "filed");
         if dice.below(2) == 0 {
             // Its memory is only the file from here on.
             second.stop().await;
@@ -121,8 +124,15 @@ pub(crate) async fn a_publisher_is_killed(policy: &str) {
     }
     first.stop().await;
     second.stop().await;
-    for (name, heard) in [("steady", taken(&steady)), ("filed", taken(&filed))] {
-        println!("{}: {name}: {} accepted, {} delivered", progress.what, truth.accepted.len(), heard.len());
+    for (name, heard, absorbed) in [("steady", taken(&steady), absorbed[0]), ("filed", taken(&filed), absorbed[1])] {
+        print!("{name}: ");
+        progress.sum_up(&Figures {
+            rounds,
+            accepted: truth.accepted.len(),
+            delivered: heard.len(),
+            doubled: 0,
+            absorbed,
+        });
         // Whoever remembers what is done gets nothing twice, and everything in order.
         assert!(heard.is_sorted_by(|a, b| a.sequence < b.sequence && a.word < b.word), "{name}: order, or twice");
         heard.iter().for_each(|said| truth.means(said.sequence, said.word));
@@ -158,16 +168,20 @@ pub(crate) async fn a_registrar_is_killed(policy: &str) {
             assert!(stages.is_empty(), "{listing:?}, and {stages:?}");
             continue;
         };
+        let known: HashMap<&str, _> = listing.names.iter().map(|known| (known.name.as_str(), known)).collect();
         for (name, stage) in &stages {
-            let known = listing.names.iter().find(|known| known.name == *name);
+            let known = known.get(name.as_str());
             match stage.as_str() {
                 "declared" => assert_eq!(known.expect(name).filters, [b"topic"], "{name}"),
-                "dropped" => assert_eq!(known, None),
+                "dropped" => assert!(known.is_none(), "{known:?}"),
                 _ => {}
             }
         }
         progress.tell(round, rounds, || format!("{} names", stages.len()));
     }
+    let at = |asked: &str| stages.values().filter(|stage| *stage == asked).count();
+    let (made, gone) = (at("declared") + at("dropping") + at("dropped"), at("dropped"));
+    println!("{}: {rounds} rounds, {:.0?}: {made} declared, {gone} dropped", progress.what, progress.began.elapsed());
 }
 
 /// The spool is full all the time: what goes is the oldest, and its holder is told of all of it.
@@ -210,7 +224,15 @@ pub(crate) async fn a_full_publisher_is_killed(policy: &str) {
         .iter()
         .filter_map(|event| if let Event::Lost { from, to, .. } = event { Some((*from, *to)) } else { None })
         .collect();
-    println!("{}: {} accepted, {} delivered, lost {lost:?}", progress.what, truth.accepted.len(), heard.len());
+    println!("{}: told to be lost {lost:?}", progress.what);
+    // Its holder comes when nobody is killed any more.
+    progress.sum_up(&Figures {
+        rounds,
+        accepted: truth.accepted.len(),
+        delivered: heard.len(),
+        doubled: 0,
+        absorbed: 0,
+    });
     assert!(heard.is_sorted_by(|a, b| a.sequence < b.sequence && a.word < b.word), "order, or twice");
     let delivered: BTreeSet<u64> = heard.iter().map(|said| said.sequence).collect();
     for (sequence, word) in &truth.accepted {
@@ -240,6 +262,7 @@ pub(crate) async fn a_planner_is_killed(policy: &str) {
         Player::start("planner", &parts, into(&accepted))
     };
     let listener = Listener::start(subscriber("steady").connect(place.as_str()).expect("connect"), &Heard::default());
+    let mut absorbed = 0;
     // Its numbers are those of the delays, not of what is delivered in the end.
     let mut wanted: BTreeMap<u64, Word> = BTreeMap::new();
     let mut note = |said: Vec<Said>| {
@@ -251,6 +274,7 @@ pub(crate) async fn a_planner_is_killed(policy: &str) {
     for round in 0..rounds {
         let player = start(round, 1_000_000, dice.next());
         kill_some_time(&mut dice, player).await;
+        absorbed += not_known_to_be_done(&listener.heard, &dir.spool(), "steady");
         let count = note(taken(&accepted));
         progress.tell(round, rounds, || format!("{count} accepted"));
     }
@@ -268,7 +292,7 @@ pub(crate) async fn a_planner_is_killed(policy: &str) {
     player.finish().await;
     listener.stop().await;
     let heard = taken(&heard);
-    println!("{}: {} accepted, {} delivered", progress.what, wanted.len(), heard.len());
+    progress.sum_up(&Figures { rounds, accepted: wanted.len(), delivered: heard.len(), doubled: 0, absorbed });
     let mut truth = Truth::default();
     let mut once = BTreeSet::new();
     for said in &heard {
@@ -293,13 +317,22 @@ pub(crate) async fn a_pusher_is_killed(policy: &str) {
     let mut truth = Truth::default();
     // After each kill: how much each worker had heard at least, and what the spool surely knew to be done.
     let mut floors: Vec<([usize; 3], u64)> = Vec::new();
+    // Of each worker: what it had heard and the spool did not know to be done.
+    let mut open: [Vec<u64>; 3] = Default::default();
+    let mut absorbed = 0;
     for round in 0..rounds {
         let player = child.start(round, 1_000_000, manner(&mut dice), &accepted);
         kill_some_time(&mut dice, player).await;
         truth.accept(&taken(&accepted));
-        let listing = SpoolFiles::open(dir.spool()).and_then(|files| files.list());
-        let cursor = listing.ok().and_then(|list| list.names.first().map(|name| name.cursor)).unwrap_or(0);
-        let heard = [0, 1, 2].map(|at: usize| workers[at].heard.lock().unwrap().len());
+        let cursor = known_to_be_done(&dir.spool(), "");
+        let heard = [0, 1, 2].map(|at: usize| {
+            let heard = workers[at].heard.lock().unwrap();
+            let before = floors.last().map_or(0, |(heard, _)| heard[at]);
+            open[at].extend(heard[before..].iter().map(|said| said.sequence));
+            open[at].retain(|&sequence| sequence > cursor);
+            absorbed += open[at].len();
+            heard.len()
+        });
         floors.push((heard, cursor));
         progress.tell(round, rounds, || format!("{} accepted", truth.accepted.len()));
     }
@@ -334,13 +367,14 @@ pub(crate) async fn a_pusher_is_killed(policy: &str) {
         words.extend(heard.iter().map(|said| said.word));
     }
     let different: BTreeSet<Word> = words.iter().copied().collect();
-    println!(
-        "{}: {} accepted, {} delivered, {} of them again",
-        progress.what,
-        truth.accepted.len(),
-        words.len(),
-        words.len() - different.len()
-    );
+    let doubled = words.len() - different.len();
+    progress.sum_up(&Figures {
+        rounds,
+        accepted: truth.accepted.len(),
+        delivered: words.len(),
+        doubled,
+        absorbed: absorbed.saturating_sub(doubled),
+    });
     assert_whole(different.into_iter());
     player.finish().await;
     SpoolFiles::open(dir.spool()).expect("a spool").verify().expect("no bad record");

@@ -1,10 +1,13 @@
 //! What this process knows of its children: what they said, and what must hold of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ginnel::Delivery;
+use ginnel::spool::SpoolFiles;
 
 use crate::durable::*;
 
@@ -94,6 +97,49 @@ impl Progress {
             println!("{}: {} of {of} rounds, {:.0?}: {}", self.what, round + 1, self.began.elapsed(), more());
         }
     }
+}
+
+/// The figures that end each test.
+pub(crate) struct Figures {
+    pub(crate) rounds: u32,
+    pub(crate) accepted: usize,
+    /// To the application.
+    pub(crate) delivered: usize,
+    /// Of those, not the first time.
+    pub(crate) doubled: usize,
+    /// Records that a receiver had and that the spool, when it was killed or asked, did not know to be done or sent
+    /// again: the receiver's memory, file or token kept them from the application.
+    pub(crate) absorbed: usize,
+}
+
+impl Progress {
+    pub(crate) fn sum_up(&self, figures: &Figures) {
+        let Figures { rounds, accepted, delivered, doubled, absorbed } = figures;
+        println!(
+            "{}: {rounds} rounds, {:.0?}: {accepted} accepted, {delivered} delivered, {doubled} doubled, {absorbed} \
+             absorbed",
+            self.what,
+            self.began.elapsed()
+        );
+    }
+}
+
+/// Up to where a spool that nobody has open says that this name is done; 0 where it says nothing.
+pub(crate) fn known_to_be_done(spool: &Path, name: &str) -> u64 {
+    let Ok(listing) = SpoolFiles::open(spool).and_then(|files| files.list()) else { return 0 };
+    listing.names.iter().find(|known| known.name == name).map_or(0, |known| known.cursor)
+}
+
+/// How many of these, which rise, are in this range.
+pub(crate) fn numbers_within(numbers: &[u64], range: &Range<u64>) -> usize {
+    let before = |end: u64| numbers.partition_point(|&number| number < end);
+    before(range.end).saturating_sub(before(range.start))
+}
+
+/// How many of these, heard in order, this spool does not know to be done.
+pub(crate) fn not_known_to_be_done(heard: &Heard, spool: &Path, name: &str) -> usize {
+    let cursor = known_to_be_done(spool, name);
+    heard.lock().unwrap().iter().rev().take_while(|said| said.sequence > cursor).count()
 }
 
 /// Each round's words are there from the first on, none left out.

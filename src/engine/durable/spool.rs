@@ -270,7 +270,8 @@ impl Spool {
     /// so a slow name, connected or not, holds up nobody for longer than that once.
     pub(crate) async fn keep_touch(&self) {
         if self.log.is_crowded() {
-            let _ = tokio::time::timeout(MOMENT, poll_fn(|cx| self.log.poll_uncrowded(cx))).await;
+            let caught_up = poll_fn(|cx| self.log.poll_uncrowded(cx));
+            let _ = crate::engine::within(Some(MOMENT), caught_up).await;
         }
     }
 

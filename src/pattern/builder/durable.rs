@@ -1,5 +1,6 @@
 //! Setters of durable sockets: the spool of PUB and PUSH, the durable name of SUB and PULL.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ macro_rules! spool_setters {
         spool_setters!(@type Push { $($(#[$doc])* $name($field: $type) $(=> $convert)?;)* });
     };
     (@type $socket:ident { $($(#[$doc:meta])* $name:ident($field:ident: $type:ty) $(=> $convert:expr)?;)* }) => {
-        impl Builder<$socket> {
+        impl<M> Builder<$socket, M> {
             /// Keeps what is sent in this directory until it was delivered and acknowledged: see the page
             /// [`durable_sockets`](crate::durable_sockets). The directory is made if it is missing, with access for this user
             /// only; one socket at a time uses it. Opened by `build`, `bind` or `connect`, which recover it if needed.
@@ -41,6 +42,7 @@ macro_rules! spool_setters {
 
 spool_setters! {
     /// When a send is accepted, and so what survives a power cut. Default [`Sync::Batch`]: nothing accepted is lost.
+    /// [`Sync::Every`] wants some time.
     sync(sync: Sync);
     /// What a full spool does. Default [`WhenFull::Block`].
     when_full(when_full: WhenFull);
@@ -61,7 +63,7 @@ spool_setters! {
     max_lag_bytes(max_lag_bytes: u64);
     /// Time that one name may lag behind. Default off.
     max_lag_age(max_lag_age: impl Into<Option<Duration>>) => |value: _| Into::into(value);
-    /// Durable names at most. Default 1,000.
+    /// Durable names at most, declared ones included. Default 1,000; at least 1.
     max_names(max_names: usize);
     /// A name without a connection for so long is dropped, reported. Default 7 days; zero is never.
     name_expiry(name_expiry: Duration);
@@ -81,7 +83,7 @@ spool_setters! {
     max_delayed(max_delayed: usize);
 }
 
-impl Builder<Pub> {
+impl<M> Builder<Pub, M> {
     /// Makes a durable name before anyone connects with it: from now on what matches these prefixes is kept for it.
     /// Declared again, its set is replaced. No prefix is everything.
     pub fn declare<P: AsRef<[u8]>>(mut self, name: impl Into<String>, prefixes: impl IntoIterator<Item = P>) -> Self {
@@ -95,7 +97,7 @@ impl Builder<Pub> {
     }
 }
 
-impl Builder<Push> {
+impl<M> Builder<Push, M> {
     /// Serves peers that cannot acknowledge, too: a record counts as done when the operating system took its bytes,
     /// so what was in its buffers can be lost. Default false: such peers get nothing, and records wait.
     pub fn plain_pull(mut self, value: bool) -> Self {
@@ -117,7 +119,7 @@ macro_rules! holder_setters {
         holder_setters!(@type Pull { $($(#[$doc])* $name($field: $type) $(=> $convert)?;)* });
     };
     (@type $socket:ident { $($(#[$doc:meta])* $name:ident($field:ident: $type:ty) $(=> $convert:expr)?;)* }) => {
-        impl Builder<$socket> {
+        impl<M> Builder<$socket, M> {
             /// Holds this durable name: what is sent while this socket is away is delivered when it returns. 1 to 64
             /// bytes of printable ASCII without space. On a PULL the name only labels the worker in statistics.
             pub fn durable(mut self, name: impl Into<String>) -> Self {
@@ -159,7 +161,7 @@ holder_setters! {
     holder_expiry(name_expiry: Duration) => Some;
 }
 
-impl<S> Builder<S> {
+impl<S, M> Builder<S, M> {
     pub(in crate::pattern) fn spool_mut(&mut self) -> &mut SpoolOptions {
         self.options.spool.get_or_insert_with(|| SpoolOptions::new(PathBuf::new()))
     }
@@ -220,8 +222,23 @@ fn check_spool(spool: &SpoolOptions) -> Result<(), OptionError> {
     if spool.max_record == 0 || spool.max_record > u64::from(u32::MAX / 2) {
         return fail("max_record", "1 byte to 2 GiB");
     }
-    match spool.declared.iter().find(|declared| !is_durable_name(&declared.name)) {
-        Some(_) => fail("declare", "a name of 1 to 64 bytes of printable ASCII without space"),
-        None => Ok(()),
+    if spool.sync == Sync::Every(Duration::ZERO) {
+        return fail("sync", "Every wants more than no time; to sync every batch there is Sync::Batch");
     }
+    if spool.max_names == 0 {
+        return fail("max_names", "at least 1");
+    }
+    check_declared(spool)
+}
+
+fn check_declared(spool: &SpoolOptions) -> Result<(), OptionError> {
+    let fail = |why: &str| Err(OptionError::new("declare", why));
+    if !spool.declared.iter().all(|declared| is_durable_name(&declared.name)) {
+        return fail("a name of 1 to 64 bytes of printable ASCII without space");
+    }
+    let names: BTreeSet<&str> = spool.declared.iter().map(|declared| &*declared.name).collect();
+    if names.len() > spool.max_names {
+        return fail(&format!("{} names are more than max_names, which is {}", names.len(), spool.max_names));
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@ use super::stats::Counters;
 use crate::store::interest::Interest;
 use crate::store::names::{NameKind, NameRecord, Registry};
 use crate::store::prefixes;
+use crate::store::scan::Segment;
 
 impl Shared {
     pub(super) fn change_interest(&self, change: impl FnOnce(&mut Interest)) -> u64 {
@@ -100,7 +101,9 @@ impl Shared {
         let Some(record) = registry.names.get_mut(name) else { return };
         // The first segment that it had not done: one before may be on its way out at this moment.
         let at = segments.partition_point(|segment| segment.last <= record.cursor);
-        let frees = segments.get(at).is_some_and(|segment| segment.sealed && cursor >= segment.last)
+        // The newest goes only where it takes more room than a segment should.
+        let goes = |segment: &Segment| segment.sealed || segment.size > self.segment_size;
+        let frees = segments.get(at).is_some_and(|segment| goes(segment) && cursor >= segment.last)
             || self.options.max_messages > 0;
         if cursor >= record.cursor {
             record.cursor = cursor;

@@ -181,6 +181,11 @@ impl Opening {
         if active.size < size && active.file.allocate(size).is_ok() {
             active.size = size;
         }
+        if active.size > size.max(active.end) {
+            // Room for a record that is not there, or for what was a segment under other options: others need it.
+            active.size = size.max(active.end);
+            active.file.set_len(active.size)?;
+        }
         Ok(gap)
     }
 

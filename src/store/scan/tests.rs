@@ -311,6 +311,34 @@ fn d06_a_file_without_a_header_is_set_aside_and_reported() {
 }
 
 #[test]
+fn an_empty_file_without_a_header_proves_nothing() {
+    for (base, bytes, proven) in [(1 << 40, 0, 0), (1 << 40, 700, 30), (40, 4096, 39)] {
+        let sim = SimStorage::new(1);
+        three_segments(&sim);
+        let before = settled(&sim, Proof { proven }).last;
+        let name = segment::file_name(base);
+        sim.put(&name, &vec![0; bytes]);
+        let recovered = open(&sim, Proof { proven });
+        let damage = Damage { segment: name.clone(), offset: 0, bytes: bytes as u64, from: base, to: base - 1 };
+        assert_eq!((&recovered.damage, recovered.last), (&vec![damage], before), "told of, and no number is missing");
+        assert_eq!(sim.sub("damaged").unwrap().names(), [name]);
+        assert!(settled(&sim, Proof { proven }).damage.is_empty());
+    }
+    // One whose numbers were in use was emptied by somebody.
+    let sim = SimStorage::new(1);
+    three_segments(&sim);
+    sim.put(&segment::file_name(40), &[]);
+    let damage = &open(&sim, Proof { proven: 50 }).damage[..];
+    assert_eq!(damage.last().map(|damage| (damage.from, damage.to)), Some((40, 50)));
+    // And so was one between others.
+    let sim = SimStorage::new(1);
+    let names = three_segments(&sim);
+    sim.put(&names[1], &[]);
+    let damage = open(&sim, NOTHING).damage;
+    assert!(damage.iter().any(|damage| (damage.from, damage.to) == (8, 14)), "{damage:?}");
+}
+
+#[test]
 fn d06_a_bad_file_goes_without_room_for_it() {
     let sim = SimStorage::new(1);
     let name = segment::file_name(1);

@@ -80,7 +80,8 @@ impl Storage for RealDir {
             Open::Write => options.read(true).write(true),
             Open::New => options.read(true).write(true).create_new(true),
         };
-        Ok(Arc::new(RealFile(options.open(self.file(name)?)?)))
+        let path = self.file(name)?;
+        Ok(Arc::new(RealFile(options.open(&path).map_err(|e| in_the_way(&path, "file", e))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -115,7 +116,7 @@ impl Storage for RealDir {
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
         let path = self.file(name)?;
-        make(&path)?;
+        make(&path).map_err(|e| in_the_way(&path, "directory", e))?;
         Ok(Arc::new(RealDir::at(path)?))
     }
 
@@ -190,6 +191,21 @@ fn options() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// The same error, or what to do where something of another kind has the name.
+fn in_the_way(path: &Path, wanted: &str, error: io::Error) -> io::Error {
+    let is = match fs::metadata(path) {
+        Ok(there) if there.is_dir() => "directory",
+        Ok(_) => "file",
+        Err(_) => return error,
+    };
+    if is == wanted {
+        return error;
+    }
+    let name = path.file_name().unwrap_or_default().display();
+    let text = format!("there is a {is} called {name}, where a {wanted} has to be: move it elsewhere ({error})");
+    io::Error::new(error.kind(), text)
 }
 
 /// Asks for space up to `len`, beyond the end of the file. False: this system, or this file system, cannot.
@@ -294,7 +310,9 @@ fn lock(path: &Path) -> io::Result<Locked> {
         return Ok(Locked::Held { pid: Some(std::process::id()) });
     }
     let entry = Ours(real);
-    let file = options().read(true).write(true).create(true).truncate(false).open(path.join(LOCK))?;
+    let path = path.join(LOCK);
+    let file = options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|e| in_the_way(&path, "file", e))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(Locked::Held { pid: holder(&file) }),

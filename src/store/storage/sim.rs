@@ -82,6 +82,8 @@ struct State {
     stopped: bool,
     scripts: Vec<Script>,
     short_writes: bool,
+    /// The disk before each call that may change it, if somebody wants to see.
+    film: Option<Vec<Disk>>,
 }
 
 type Hook = Arc<dyn Fn(&str) + Send + Sync>;
@@ -126,7 +128,12 @@ impl State {
 
     fn fault(&mut self, call: Call, name: &str) -> io::Result<Option<Fault>> {
         self.stop_here()?;
-        self.calls += u64::from(call.changes());
+        if call.changes() {
+            self.calls += 1;
+            if let Some(film) = &mut self.film {
+                film.push(self.disk.clone());
+            }
+        }
         let mut fault = None;
         self.scripts.retain_mut(|script| {
             let about = script.call == call || (script.call == Call::Any && call.changes());
@@ -163,8 +170,16 @@ impl SimStorage {
     }
 
     fn with(disk: Disk, chance: Chance) -> SimStorage {
-        let state =
-            State { disk, chance, calls: 0, stop: u64::MAX, stopped: false, scripts: Vec::new(), short_writes: false };
+        let state = State {
+            disk,
+            chance,
+            calls: 0,
+            stop: u64::MAX,
+            stopped: false,
+            scripts: Vec::new(),
+            short_writes: false,
+            film: None,
+        };
         let shared = Shared { state: Mutex::new(state), hook: Mutex::new(None) };
         SimStorage { shared: Arc::new(shared), dir: 0, path: PathBuf::from("/simulated") }
     }
@@ -203,6 +218,30 @@ impl SimStorage {
     /// Whether a call was made after the stop.
     pub(crate) fn stopped(&self) -> bool {
         self.shared.state().stopped
+    }
+
+    /// From now on the disk is kept as it is before each call that may change it.
+    pub(crate) fn film(&self) {
+        self.shared.state().film = Some(Vec::new());
+    }
+
+    /// What [`film`](Self::film) saw, each a disk of its own: as it was before the first call, between two calls, and
+    /// as it is now. A crash of one is the crash after as many calls as are before it.
+    pub(crate) fn take_film(&self) -> Vec<SimStorage> {
+        let mut state = self.shared.state();
+        let mut film = state.film.take().unwrap_or_default();
+        film.push(state.disk.clone());
+        film.into_iter().map(|disk| SimStorage::with(disk, state.chance.fork())).collect()
+    }
+
+    /// Whether every crash leaves the same: all is synced.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.shared.state().disk.is_safe()
+    }
+
+    /// Every file of the whole disk, its directory in front of its name, and what is in it. No call.
+    pub(crate) fn images(&self) -> Vec<(String, Arc<Vec<u8>>)> {
+        self.shared.state().disk.images()
     }
 
     /// The `nth` (from 1) call of this kind from now on, on a file whose name contains `name`, fails so; once. Files

@@ -327,3 +327,21 @@ quickcheck! {
         seen(&SimStorage::new(5), &steps) == seen(&*dir.open(), &steps)
     }
 }
+
+#[test]
+fn what_has_the_name_of_ours_is_told_of() {
+    let dir = TempDir::new();
+    for name in ["names.a", LOCK] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    std::fs::write(dir.path().join("delay"), "mine").unwrap();
+    let storage = dir.open();
+    let told = |error: Option<io::Error>, what: &str| {
+        let text = error.expect("an error").to_string();
+        assert!(text.contains(what) && text.contains("move it elsewhere"), "{text}");
+    };
+    told(storage.open("names.a", Open::Write).err(), "a directory called names.a");
+    told(storage.lock().err(), "a directory called LOCK");
+    told(storage.subdir("delay").err(), "a file called delay");
+    assert_eq!(refusal(storage.open("names.b", Open::Write)), ErrorKind::NotFound);
+}

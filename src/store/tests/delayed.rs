@@ -70,6 +70,45 @@ fn delayed_messages_are_bounded_and_do_not_hold_their_log_for_ever() {
     assert!(bench.log.stats().segments < 6, "{:?}", bench.log.stats());
 }
 
+/// Else a process that is killed again and again soon after its start would never get on, and its senders would wait.
+#[test]
+fn what_is_due_all_over_the_disk_is_copied_in_short_turns() {
+    const COUNT: u64 = 500;
+    let options = options(Sync::Batch);
+    let sim = SimStorage::new(9);
+    let bench = Bench::open(&sim, &options, false);
+    for n in 0..COUNT {
+        // Neighbours in time are far apart on disk.
+        later(&bench, &format!("{n} {}", "x".repeat(100)), (n * 211 % COUNT) as i64);
+    }
+    bench.settle();
+    let mut sim = sim.kill();
+    let clock = || ManualClock::new(START + 1_000_000_000);
+    let mut lives = 0;
+    loop {
+        let bench = Bench::try_open(sim.storage(), &options, false, clock()).unwrap();
+        let before = words(&bench).len();
+        // Some are copied in one turn and written in the next.
+        for _ in 0..4 {
+            bench.log.turn();
+        }
+        let after = words(&bench).len();
+        assert!(after - before < 100, "{before} to {after} in one short life");
+        if after as u64 == COUNT {
+            break;
+        }
+        assert!(after > before, "no progress after {before}");
+        sim = sim.kill();
+        lives += 1;
+        assert!(lives < COUNT);
+    }
+    let bench = Bench::try_open(sim.kill().storage(), &options, false, clock()).unwrap();
+    bench.settle();
+    let order: Vec<u64> = words(&bench).iter().map(|word| word.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(order.is_sorted_by_key(|n| n * 211 % COUNT), "as they are due");
+    assert_eq!(order.len() as u64, COUNT, "and once");
+}
+
 #[test]
 fn a_crash_between_the_two_appends_repeats_nothing_and_loses_nothing() {
     let options = options(Sync::Batch);

@@ -4,6 +4,7 @@
 //! what is left and compares. Both know the promises only, not how the log keeps them.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 use super::*;
@@ -36,6 +37,8 @@ pub(super) enum Op {
     Restart,
     /// All that is there is read and compared.
     Read,
+    /// Everybody has done everything: there is room again.
+    Drain,
 }
 
 /// What is known of a name.
@@ -69,6 +72,8 @@ pub(super) struct Ledger {
     buried: u64,
     time: i64,
     texts: u64,
+    /// The largest record that was taken, in bytes on the disk.
+    largest: u64,
     pub(super) events: Vec<&'static str>,
     pub(super) ended: bool,
     /// Records may be missing in the middle: a power cut took them.
@@ -112,6 +117,7 @@ pub(super) fn run_on(mut ledger: Ledger, sim: &SimStorage, options: &SpoolOption
             ledger.play(sim, &bench, op, options, push);
         }
         ledger.note(&bench);
+        ledger.keeps_limit(sim, options);
     }
     ledger.time = clock.wall();
     ledger
@@ -122,6 +128,36 @@ use crate::store::clock::Clock;
 impl Ledger {
     pub(super) fn new() -> Ledger {
         Ledger { time: START, ..Ledger::default() }
+    }
+
+    /// A number that stands for the promises; what was heard is none.
+    pub(super) fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let promises = Ledger { events: Vec::new(), ..self.clone() };
+        hasher.write(format!("{promises:?}").as_bytes());
+        hasher.finish()
+    }
+
+    /// Opens what a crash left.
+    pub(super) fn reopen(&self, sim: &SimStorage, options: &SpoolOptions, push: bool) -> Bench {
+        let clock = ManualClock::new(self.time.max(START) + 1);
+        Bench::try_open(sim.storage(), options, push, clock).expect("d06: opening succeeds")
+    }
+
+    /// `bench` gives out a number before anything else happens.
+    pub(super) fn and_one_more(mut self, bench: &Bench) -> Ledger {
+        if let Ok(number) = bench.append("z") {
+            assert!(number > self.given, "number {number} twice");
+            self.given = number;
+            self.maybe.insert(number, "z".to_owned());
+        }
+        self
+    }
+
+    /// How many records have to be there after a power cut, but for those that were let go.
+    pub(super) fn promised(&self, options: &SpoolOptions) -> u64 {
+        let promised = if options.sync == Sync::Batch { self.accepted } else { self.durable };
+        self.written.range(..=promised).count() as u64
     }
 
     /// The process ended.
@@ -152,6 +188,7 @@ impl Ledger {
                 if let Ok(number) = log.try_append(&Message::from(text.as_str()), &Extra::default()) {
                     assert!(number > self.given, "number {number} twice");
                     self.given = number;
+                    self.largest = self.largest.max(text.len() as u64 + 512);
                     // A name that could not be saved, or not dropped, may want it all the same.
                     if wanted { &mut self.written } else { &mut self.maybe }.insert(number, text);
                 }
@@ -209,8 +246,53 @@ impl Ledger {
                     self.compare(bench, true);
                 }
             }
+            Op::Drain => self.drain(sim, bench, options, push),
             Op::Reopen | Op::Restart => {}
         }
+    }
+
+    /// Whatever is in the spool, and however large: when everybody has done everything the next record goes.
+    fn drain(&mut self, sim: &SimStorage, bench: &Bench, options: &SpoolOptions, push: bool) {
+        let log = &bench.log;
+        let keeps = options.append_all && matches!(options.when_full, WhenFull::Block | WhenFull::Reject);
+        for _ in 0..3 {
+            bench.settle();
+            bench.clock.advance(Duration::from_millis(250));
+            for name in log.registry(|registry| registry.names.keys().cloned().collect::<Vec<_>>()) {
+                log.advance(&name, log.visible(), &[]);
+                self.names.entry(name).and_modify(|name| name.cursor = name.cursor.max(log.visible()));
+            }
+            self.note(bench);
+        }
+        let turn = bench.settle();
+        self.note(bench);
+        let small_disk = sim.storage().space().map_or(true, |space| space.total < 1 << 40);
+        if keeps || turn == Turn::Ended || small_disk || !self.delayed.is_empty() {
+            return;
+        }
+        let accepted = self.accepted;
+        self.play(sim, bench, &Op::Append(b'a', 10), options, push);
+        assert!(self.given > accepted, "d08: all is done, and there is no room: {:?}", log.stats());
+        bench.settle();
+        // A disk that was full for a moment is looked at again.
+        bench.clock.advance(Duration::from_millis(250));
+        let turn = bench.settle();
+        self.note(bench);
+        let broke = turn == Turn::Ended || sim.stopped();
+        assert!(broke || self.accepted > accepted, "d08: all is done, and nothing moves: {:?}", log.stats());
+    }
+
+    /// On the disk is no more than the limit, one record that may be larger than all of it, and the segment that
+    /// opening may have to make.
+    pub(super) fn keeps_limit(&self, sim: &SimStorage, options: &SpoolOptions) {
+        let files = sim.images();
+        let files = files.iter().filter(|(name, _)| !name.contains('/'));
+        let files = files.filter(|(name, _)| name.ends_with(".seg") || name.ends_with(".tmp"));
+        let bytes: u64 = files.map(|(_, image)| image.len() as u64).sum();
+        let segment = options.segment_size().min(options.max_bytes / 2);
+        let large = if self.largest > segment { self.largest } else { 0 };
+        let most = options.max_bytes + segment + large;
+        assert!(bytes <= most, "d08: {bytes} on disk, limit {}, largest {}", options.max_bytes, self.largest);
     }
 
     fn text(&mut self, topic: u8, size: usize) -> String {
@@ -286,8 +368,7 @@ impl Ledger {
     /// Opens what a crash left, and looks whether every promise is kept. `power`: the power was cut; else the process
     /// was killed.
     pub(super) fn check(&self, sim: &SimStorage, options: &SpoolOptions, push: bool, power: bool) -> Bench {
-        let clock = ManualClock::new(self.time.max(START) + 1);
-        let bench = Bench::try_open(sim.storage(), options, push, clock).expect("d06: opening succeeds");
+        let bench = self.reopen(sim, options, push);
         let events = bench.ear.names();
         let synced = options.sync == Sync::Batch || !power;
         if synced && !self.holes {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ledger::{Op, run};
 use super::*;
 use crate::options::spool::WhenFull;
 use crate::store::log::front::STEP;
@@ -129,6 +130,121 @@ fn records_beyond_max_record_are_refused() {
     assert_eq!(bench.append(&"x".repeat(900)), Ok(1));
 }
 
+/// Larger than the limit of [`small`], nearly as large, and small.
+const LARGE: [usize; 6] = [30_000, 10, 15_500, 15_500, 10, 30_000];
+
+#[test]
+fn d08_what_is_larger_than_the_limit_makes_room_when_it_is_done() {
+    for (when_full, push) in [WhenFull::Block, WhenFull::Reject, WhenFull::DropOldest, WhenFull::DropName]
+        .map(|when| [(when, true), (when, false)])
+        .concat()
+    {
+        let sim = SimStorage::new(17);
+        let mut bench = Bench::open(&sim, &small(when_full), push);
+        bench.log.declare("one", &[b""]);
+        bench.log.save_both().unwrap();
+        for round in 0..3 {
+            for size in LARGE {
+                let number = bench.append(&"x".repeat(size)).unwrap_or_else(|why| panic!("{size}: {why:?}"));
+                bench.settle();
+                assert_eq!(bench.accepted(number), Some(true), "{size}");
+                assert_eq!(bench.texts(number - 1), [(number, "x".repeat(size))], "it is there until it is done");
+                bench.log.advance("one", number, &[]);
+                bench.log.advance("", number, &[]);
+                bench.settle();
+                assert!(on_disk(&sim) <= 16 << 10, "{} left of {size}", on_disk(&sim));
+            }
+            assert_eq!(*bench.ear.lost.lock().unwrap(), []);
+            if round == 0 {
+                bench.log.close().unwrap();
+            }
+            drop(bench);
+            bench = Bench::open(&sim, &small(when_full), push);
+            bench.settle();
+            // After a kill numbers were left out, and names pass them when they are read.
+            ["one", ""].iter().for_each(|name| bench.log.advance(name, bench.log.visible(), &[]));
+        }
+    }
+}
+
+#[test]
+fn d08_what_is_larger_than_the_limit_waits_until_it_is_done() {
+    let bench = Bench::open(&SimStorage::new(18), &small(WhenFull::Block), true);
+    assert_eq!(bench.append(&"x".repeat(30_000)), Ok(1));
+    bench.settle();
+    assert_eq!(bench.append("more"), Err(Refused::Full));
+    bench.settle();
+    assert_eq!((bench.log.stats().state, bench.read(0).0.len()), (LogState::Full, 1));
+    bench.log.advance("", 1, &[]);
+    bench.settle();
+    assert_eq!(bench.append("more"), Ok(2));
+    bench.settle();
+    assert_eq!(bench.texts(1), [(2, "more".to_owned())]);
+}
+
+#[test]
+fn d08_what_is_larger_than_the_limit_is_dropped_for_the_next_one() {
+    for when_full in [WhenFull::DropOldest, WhenFull::DropName] {
+        let sim = SimStorage::new(19);
+        let bench = Bench::open(&sim, &small(when_full), false);
+        bench.log.declare("slow", &[b""]);
+        bench.log.declare("other", &[b""]);
+        assert_eq!(bench.append(&"x".repeat(30_000)), Ok(1));
+        bench.settle();
+        bench.log.advance("other", 1, &[]);
+        bench.settle();
+        assert_eq!(bench.read(0).0.len(), 1, "nothing follows it yet");
+        assert_eq!(bench.append("more"), Ok(2));
+        bench.settle();
+        assert!(on_disk(&sim) <= 16 << 10);
+        assert_eq!((bench.log.oldest(), bench.log.stats().records), (2, 1));
+        let lost = bench.ear.lost.lock().unwrap().clone();
+        let dropped = bench.ear.dropped.lock().unwrap().clone();
+        match when_full {
+            WhenFull::DropOldest => assert_eq!((&*lost, &*dropped), (&[("slow".to_owned(), 1, 1)][..], &[][..])),
+            _ => assert_eq!((&*lost, &*dropped), (&[][..], &["slow".to_owned()][..])),
+        }
+        assert!(bench.ear.heard("Lost"));
+    }
+}
+
+#[test]
+fn d08_what_is_larger_than_the_limit_stays_in_a_recording() {
+    let mut options = small(WhenFull::Block);
+    options.append_all = true;
+    let bench = Bench::open(&SimStorage::new(20), &options, false);
+    assert_eq!(bench.append(&"x".repeat(30_000)), Ok(1));
+    bench.settle();
+    assert_eq!(bench.append("more"), Err(Refused::Full));
+    assert_eq!(bench.settle(), Turn::Idle);
+    assert_eq!(bench.read(0).0.len(), 1);
+}
+
+#[test]
+fn d08_what_is_larger_than_the_limit_goes_at_once_where_nobody_has_to_read_it() {
+    let sim = SimStorage::new(21);
+    let bench = Bench::open(&sim, &small(WhenFull::Block), false);
+    bench.log.change_interest(|interest| interest.add(b""));
+    for n in 1..10 {
+        assert_eq!(bench.append(&"x".repeat(30_000)), Ok(n));
+        bench.settle();
+        assert!(on_disk(&sim) <= 16 << 10);
+    }
+}
+
+/// On the way to another segment nothing may go there a second time: both would have one name.
+#[test]
+fn d08_room_for_what_is_too_large_is_made_once() {
+    let mut options = small(WhenFull::Block);
+    (options.max_bytes, options.max_messages, options.max_lag_bytes) = (24 << 10, 40, 6000);
+    let sim = SimStorage::new(22);
+    let big = [Op::Declare(b'a'), Op::Later(0), Op::Append(b'a', 60_000), Op::Turn];
+    let small = [Op::Append(b'c', 100), Op::Settle, Op::Append(b'a', 300), Op::Settle];
+    let ledger = run(&sim, &options, false, &[big, small].concat());
+    let bench = ledger.check(&sim.kill(), &options, false, false);
+    ledger.goes_on(&bench);
+}
+
 #[test]
 fn d08_max_messages_blocks_or_drops() {
     for when_full in [WhenFull::Block, WhenFull::DropOldest] {
@@ -203,16 +319,58 @@ fn a_name_without_a_connection_expires_and_one_with_does_not() {
     options.name_expiry = Duration::from_secs(86_400);
     let sim = SimStorage::new(10);
     let bench = Bench::open(&sim, &options, false);
-    bench.log.declare("gone", &[b"a"]);
-    bench.log.declare("here", &[b"a"]);
-    bench.log.set_connected("here", true);
-    for _ in 0..26 {
-        bench.clock.advance(Duration::from_secs(3600));
-        bench.settle();
+    for name in ["gone", "here", "ever"] {
+        bench.log.declare(name, &[b"a"]);
     }
+    bench.log.registry(|registry| registry.names.get_mut("ever").unwrap().expiry_s = 0);
+    bench.log.set_connected("here", true);
+    let hours = |count: u64| {
+        for _ in 0..count {
+            bench.clock.advance(Duration::from_secs(3600));
+            bench.settle();
+        }
+    };
+    let told = || {
+        let events = bench.ear.events.lock().unwrap();
+        let expired = |event: &Event| if let Event::NameExpired { name } = event { Some(name.clone()) } else { None };
+        events.iter().filter_map(expired).collect::<Vec<String>>()
+    };
+    hours(23);
+    assert_eq!(told(), [""; 0]);
+    hours(3);
+    assert_eq!(told(), ["gone"]);
     assert_eq!(*bench.ear.dropped.lock().unwrap(), ["gone"]);
-    let left: Vec<String> = bench.log.registry(|registry| registry.names.keys().cloned().collect());
-    assert_eq!(left, ["here"]);
+    let left = |bench: &Bench| bench.log.registry(|registry| registry.names.keys().cloned().collect::<Vec<String>>());
+    assert_eq!(left(&bench), ["ever", "here"]);
+    // It counts from the end of the last connection.
+    bench.log.set_connected("here", false);
+    hours(23);
+    assert_eq!(left(&bench), ["ever", "here"]);
+    hours(3);
+    assert_eq!(told(), ["gone", "here"]);
+    drop(bench);
+    assert_eq!(left(&Bench::open(&sim.crash(1), &options, false)), ["ever"], "and they do not come back");
+}
+
+#[test]
+fn a_name_whose_time_is_over_has_ten_minutes_more_after_opening() {
+    let mut options = options(Sync::Batch);
+    options.name_expiry = Duration::from_secs(86_400);
+    let sim = SimStorage::new(10);
+    let bench = Bench::open(&sim, &options, false);
+    bench.log.declare("gone", &[b"a"]);
+    bench.log.declare("back", &[b"a"]);
+    bench.log.close().unwrap();
+    drop(bench);
+    let later = ManualClock::new(START + 2 * 86_400_000_000);
+    let bench = Bench::try_open(sim.storage(), &options, false, later).unwrap();
+    bench.clock.advance(Duration::from_secs(599));
+    bench.settle();
+    assert!(bench.ear.dropped.lock().unwrap().is_empty());
+    bench.log.set_connected("back", true);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.settle();
+    assert_eq!(*bench.ear.dropped.lock().unwrap(), ["gone"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod limits;
 mod model;
 mod straight;
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -19,7 +20,21 @@ use crate::store::log::{Log, Refused, Turn, Witness};
 use crate::store::reader::{Fetch, Taken};
 use crate::store::record::Extra;
 use crate::store::storage::Storage;
-use crate::store::storage::sim::SimStorage;
+use crate::store::storage::sim::{Chance, SimStorage};
+
+thread_local! {
+    static FORESEEN: RefCell<Option<Chance>> = const { RefCell::new(None) };
+}
+
+/// From now on salts and identities that this thread makes follow from `seed`: equal runs leave equal disks.
+pub(super) fn foresee(seed: u64) {
+    FORESEEN.set(Some(Chance::new(seed)));
+}
+
+/// The next number that was to be random, if it is foreseen.
+pub(super) fn foreseen() -> Option<u64> {
+    FORESEEN.with_borrow_mut(|chance| Some(chance.as_mut()?.next()))
+}
 
 /// Remembers what it hears.
 #[derive(Default)]

@@ -45,7 +45,8 @@ impl Arbitrary for Op {
             27 => Op::Later(u32::from(u16::arbitrary(g))),
             28 => Op::Cancel,
             29 => Op::Bury,
-            _ => Op::Read,
+            30 => Op::Read,
+            _ => Op::Drain,
         }
     }
 }
@@ -71,10 +72,19 @@ impl Arbitrary for Life {
             let ops = usize::arbitrary(g) % 40;
             ((0..ops).map(|_| Op::arbitrary(g)).collect(), End::arbitrary(g))
         });
-        let stretches = stretches.collect();
+        let mut stretches: Vec<(Vec<Op>, End)> = stretches.collect();
+        // Some records are nearly as large as a small spool, or larger.
+        let huge = u8::arbitrary(g) % 3 == 0;
+        for op in stretches.iter_mut().flat_map(|stretch| &mut stretch.0) {
+            if let Op::Append(_, size @ 5000) = op
+                && huge
+            {
+                *size = *g.choose(&[5000, 15_000, 19_000, 23_000, 26_000, 60_000]).unwrap();
+            }
+        }
         Life {
             policy: u8::arbitrary(g),
-            small: bool::arbitrary(g),
+            small: bool::arbitrary(g) || huge,
             all: bool::arbitrary(g),
             push: u8::arbitrary(g) % 4 == 0,
             stretches,

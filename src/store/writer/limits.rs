@@ -11,6 +11,7 @@ use super::{Stop, Writer, failed};
 use crate::event::Event;
 use crate::options::spool::WhenFull;
 use crate::store::log::books::{Books, Loss};
+use crate::store::log::front::Gate;
 use crate::store::log::shared::{Shared, locked};
 use crate::store::log::stats::Counters;
 use crate::store::names::NameKind;
@@ -22,27 +23,54 @@ pub(super) fn micros(duration: Duration) -> i64 {
 }
 
 impl Writer {
-    /// Lets go what everybody has read. True if something went.
+    /// Lets go what everybody has read. True if something went. Not to be called on the way to another segment: it may
+    /// go there itself.
     pub(super) fn release(&mut self, shared: &Arc<Shared>) -> Result<bool, Stop> {
         if !std::mem::take(&mut locked(&shared.books).release) {
             return Ok(false);
         }
         shared.unpin();
-        let books = locked(&shared.books);
-        let kept = books.registry.head.saturating_sub(1);
-        let floor = if shared.options.append_all { kept } else { books.floor().max(kept) };
-        // With a limit of messages even the newest segment may stand in the way.
-        let max = shared.options.max_messages;
-        let turn = max > 0 && books.records() >= max && self.records > 0 && floor >= self.last;
-        drop(books);
-        if turn {
-            self.rotate(shared, self.last + 1)?;
+        if self.is_in_the_way(shared)
+            && let Err(stop) = self.rotate(shared, self.last + 1)
+        {
+            locked(&shared.books).release = true;
+            return Err(stop);
         }
-        let upto = locked(&shared.books).last_sealed(floor);
+        self.let_go(shared)
+    }
+
+    /// The sealed ones of it.
+    pub(super) fn let_go(&mut self, shared: &Arc<Shared>) -> Result<bool, Stop> {
+        let books = locked(&shared.books);
+        let upto = books.last_sealed(floor(shared, &books));
+        drop(books);
         match upto {
             Some(upto) => self.delete(shared, upto, Vec::new()).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// Whether the newest segment is done and takes the room for others: by a limit of messages, or because one record
+    /// made it larger than a segment is.
+    fn is_in_the_way(&self, shared: &Shared) -> bool {
+        if locked(&shared.front).gate != Gate::Open {
+            return false;
+        }
+        let books = locked(&shared.books);
+        let max = shared.options.max_messages;
+        let counts = max > 0 && books.records() >= max;
+        self.is_done(shared, &books) && (counts || self.outgrown(shared, &books) > 0)
+    }
+
+    fn is_done(&self, shared: &Shared, books: &Books) -> bool {
+        self.records > 0 && floor(shared, books) >= self.last
+    }
+
+    /// The size of the newest segment, if one record made it larger than a segment is and it need not stay.
+    pub(super) fn outgrown(&self, shared: &Shared, books: &Books) -> u64 {
+        let size = books.segments.back().map_or(0, |newest| newest.size.max(self.offset));
+        let goes = self.records > 0 && (self.drops(shared) || self.is_done(shared, books));
+        if goes && size > shared.segment_size { size } else { 0 }
     }
 
     /// The oldest segment goes, read or not. False if there is only the one that is being written.
@@ -77,7 +105,7 @@ impl Writer {
         if shared.options.append_all {
             return self.drop_oldest(shared);
         }
-        self.release(shared)?;
+        self.let_go(shared)?;
         Ok(true)
     }
 
@@ -162,8 +190,7 @@ impl Writer {
     /// Makes room for so many records more, where the policy is to drop.
     pub(super) fn keep_messages(&mut self, shared: &Arc<Shared>, more: u64) -> Result<bool, Stop> {
         let (max, mut any) = (shared.options.max_messages, false);
-        let drops = matches!(shared.options.when_full, WhenFull::DropOldest | WhenFull::DropName);
-        if max == 0 || !drops {
+        if max == 0 || !self.drops(shared) {
             return Ok(false);
         }
         loop {
@@ -178,6 +205,7 @@ impl Writer {
                 WhenFull::DropOldest => self.drop_oldest(shared)?,
                 _ => self.evict(shared)?,
             };
+            self.release(shared)?;
             if !went {
                 return Ok(any);
             }
@@ -213,7 +241,8 @@ impl Writer {
     }
 
     /// Names that nobody connected with for long.
-    pub(super) fn expire(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
+    /// True if one went.
+    pub(super) fn expire(&mut self, shared: &Arc<Shared>) -> Result<bool, Stop> {
         let wall = shared.clock.wall();
         let books = locked(&shared.books);
         let expired = books.registry.names.values().filter(|name| {
@@ -223,8 +252,15 @@ impl Writer {
         });
         let expired: Vec<String> = expired.map(|name| name.name.clone()).collect();
         drop(books);
-        self.drop_names(shared, &expired)
+        self.drop_names(shared, &expired)?;
+        Ok(!expired.is_empty())
     }
+}
+
+/// Everything up to here is done.
+fn floor(shared: &Shared, books: &Books) -> u64 {
+    let kept = books.registry.head.saturating_sub(1);
+    if shared.options.append_all { kept } else { books.floor().max(kept) }
 }
 
 /// Events of what names lost, and word to their sessions.

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use super::{Stop, Writer, failed, stop};
 use crate::message::SpoolId;
 use crate::options::spool::{Sync, WhenFull};
-use crate::store::log::books::Spare;
+use crate::store::log::books::{Books, Spare};
 use crate::store::log::shared::{Shared, locked};
 use crate::store::record;
 use crate::store::scan::Segment;
@@ -28,6 +28,10 @@ const NEARLY: Duration = Duration::from_micros(200);
 
 /// A number that nobody can foresee, for salts and identities.
 pub(crate) fn random() -> u64 {
+    #[cfg(test)]
+    if let Some(known) = crate::store::tests::foreseen() {
+        return known;
+    }
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     hasher.finish()
@@ -90,6 +94,7 @@ pub(crate) fn name_segment(storage: &dyn Storage, spare: Spare, header: &Header,
 impl Writer {
     /// Seals this segment and begins the next one, whose first number is `base`.
     pub(super) fn rotate(&mut self, shared: &Arc<Shared>, base: u64) -> Result<(), Stop> {
+        debug_assert!(base > self.base, "two segments of one name");
         let spare = self.take_spare(shared)?;
         // Without a thread for it the writer does all of it itself.
         let sync = shared.options.sync != Sync::Never || !shared.threaded;
@@ -114,7 +119,23 @@ impl Writer {
         self.index.clear();
         // The old segment is safe; nothing is to be marked in the new one.
         (self.mark, self.unsynced, self.unsynced_since) = (None, 0, None);
-        Ok(())
+        self.shrink(shared)
+    }
+
+    /// What was let stay for want of a segment behind it goes now, if the policy is to drop.
+    fn shrink(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
+        let max = shared.options.max_bytes;
+        loop {
+            let bytes = locked(&shared.books).bytes();
+            if bytes <= max || !self.drops(shared) || !self.make_room(shared, &Stop::Full(bytes, max))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the policy is to let go what was not read.
+    pub(super) fn drops(&self, shared: &Shared) -> bool {
+        matches!(shared.options.when_full, WhenFull::DropOldest | WhenFull::DropName)
     }
 
     /// Writes the seal, cuts the file behind it, syncs.
@@ -145,15 +166,15 @@ impl Writer {
         loop {
             let mut books = locked(&shared.books);
             let ready = books.spare.take();
-            let bytes = books.bytes();
+            let bytes = self.bytes(&books);
             drop(books);
             if let Some(spare) = ready {
                 return Ok(spare);
             }
             let full = match self.look_for_room(shared, bytes) {
-                Ok(()) => match make_file(&*shared.storage, AT_ONCE, shared.segment_size) {
-                    Ok(file) => return Ok(Spare { name: AT_ONCE, file, size: shared.segment_size }),
-                    Err(e) => stop(&e, AT_ONCE),
+                Ok(()) => match self.make_spare(shared) {
+                    Ok(spare) => return Ok(spare),
+                    Err(stop) => stop,
                 },
                 Err(full) => full,
             };
@@ -162,10 +183,35 @@ impl Writer {
                 std::thread::sleep(NEARLY);
                 continue;
             }
-            if matches!(full, Stop::Failed(_)) || !self.make_room(shared, &full)? {
+            if matches!(full, Stop::Failed(_)) {
                 return Err(full);
             }
+            if !self.make_room(shared, &full)? {
+                return self.spare_in_place(shared, full);
+            }
         }
+    }
+
+    fn make_spare(&self, shared: &Shared) -> Result<Spare, Stop> {
+        let file = make_file(&*shared.storage, AT_ONCE, shared.segment_size).map_err(|e| stop(&e, AT_ONCE))?;
+        Ok(Spare { name: AT_ONCE, file, size: shared.segment_size })
+    }
+
+    /// A file in the place of the segment that is being left, should that be what takes the room: it goes right after.
+    fn spare_in_place(&mut self, shared: &Shared, full: Stop) -> Result<Spare, Stop> {
+        let books = locked(&shared.books);
+        let (bytes, outgrown) = (self.bytes(&books), self.outgrown(shared, &books));
+        drop(books);
+        if outgrown == 0 || self.look_for_room(shared, bytes.saturating_sub(outgrown)).is_err() {
+            return Err(full);
+        }
+        self.make_spare(shared)
+    }
+
+    /// Bytes of all files; of this one what is written, shown or not.
+    fn bytes(&self, books: &Books) -> u64 {
+        let shown = books.segments.back().map_or(0, |newest| newest.size);
+        books.bytes().saturating_add(self.offset.saturating_sub(shown))
     }
 
     /// Whether a segment may be made beside `bytes` that are there.
@@ -185,7 +231,7 @@ impl Writer {
 
     /// What `when_full` lets go. True if something went.
     fn make_room(&mut self, shared: &Arc<Shared>, full: &Stop) -> Result<bool, Stop> {
-        if self.release(shared)? {
+        if self.let_go(shared)? {
             return Ok(true);
         }
         let went = match shared.options.when_full {

@@ -22,6 +22,9 @@ const QUIET: Duration = Duration::from_millis(100);
 /// The registry is saved at most so often, unless somebody asks.
 const SAVE: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+/// Names are looked at for the first time so long after opening: not at once, so that a holder that was connected
+/// until the end, or could not be while nobody was there, has the time to come back.
+const FIRST_LOOK: Duration = Duration::from_secs(600);
 /// Limits of age are looked at so often.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -35,7 +38,7 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn new(now: Duration) -> Timers {
-        Timers { save_at: None, tick_at: now, hour_at: now + HOUR, delay_at: None }
+        Timers { save_at: None, tick_at: now, hour_at: now + FIRST_LOOK, delay_at: None }
     }
 }
 
@@ -72,7 +75,7 @@ impl Writer {
         }
         if now >= self.timers.hour_at {
             self.timers.hour_at = now + HOUR;
-            self.expire(shared)?;
+            worked |= self.expire(shared)?;
             self.tell_step(shared);
         }
         worked |= self.prepare(shared);

@@ -47,6 +47,15 @@ impl Content {
         &self.now
     }
 
+    pub(super) fn image(&self) -> Arc<Vec<u8>> {
+        self.now.clone()
+    }
+
+    /// Whether all of it was synced.
+    pub(super) fn is_safe(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Sectors in use: none without a name and a handle.
     pub(super) fn used(&self) -> usize {
         if self.is_gone() { 0 } else { self.space.used }
@@ -82,7 +91,7 @@ impl Content {
         Arc::make_mut(&mut self.space).take(sectors(offset, size));
         let now = Arc::make_mut(&mut self.now);
         if end > now.len() {
-            now.resize(end, 0);
+            resize(now, end);
             self.changes.push(Change::Length(end));
         }
         now[offset..end].copy_from_slice(&buf[..size]);
@@ -94,7 +103,7 @@ impl Content {
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
-        Arc::make_mut(&mut self.now).resize(len, 0);
+        resize(Arc::make_mut(&mut self.now), len);
         Arc::make_mut(&mut self.space).cut(len.div_ceil(SECTOR));
         self.changes.push(Change::Length(len));
     }
@@ -108,7 +117,7 @@ impl Content {
             return false;
         }
         Arc::make_mut(&mut self.space).take(sectors(0, len));
-        Arc::make_mut(&mut self.now).resize(len, 0);
+        resize(Arc::make_mut(&mut self.now), len);
         self.changes.push(Change::Length(len));
         true
     }
@@ -228,7 +237,8 @@ fn replay(image: &mut Vec<u8>, changes: &[Change], mut keep: impl FnMut(usize) -
             Change::Sectors(first, bytes) => {
                 for (sector, bytes) in (*first..).zip(bytes.chunks(SECTOR)).filter(|(sector, _)| keep(*sector)) {
                     let at = sector * SECTOR;
-                    image.resize(image.len().max(at + SECTOR), 0);
+                    let size = image.len().max(at + SECTOR);
+                    resize(image, size);
                     image[at..at + SECTOR].copy_from_slice(bytes);
                 }
             }
@@ -242,7 +252,16 @@ fn replay(image: &mut Vec<u8>, changes: &[Change], mut keep: impl FnMut(usize) -
             Change::Length(_) => {}
         }
     }
-    image.resize(len, 0);
+    resize(image, len);
+}
+
+/// Cuts, or adds zeros; all at once, for a build that is not optimized.
+fn resize(image: &mut Vec<u8>, len: usize) {
+    match len.checked_sub(image.len()) {
+        None => image.truncate(len),
+        Some(0) => {}
+        Some(more) => image.extend_from_slice(&vec![0; more]),
+    }
 }
 
 /// Which sectors of a file have space behind them.

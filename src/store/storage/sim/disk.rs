@@ -4,6 +4,7 @@
 //! earlier ones on the same names. Each change is atomic.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::chance::Chance;
 use super::content::{Content, SECTOR};
@@ -145,6 +146,17 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new() -> Disk {
         Disk { files: Vec::new(), dirs: vec![Directory::default()], quota: None }
+    }
+
+    /// Every file, by directory and name.
+    pub(super) fn images(&self) -> Vec<(String, Arc<Vec<u8>>)> {
+        let names = self.dirs.iter().flat_map(|dir| dir.names.iter().map(move |name| (&dir.prefix, name)));
+        names.map(|(prefix, (name, file))| (format!("{prefix}{name}"), self.files[*file].image())).collect()
+    }
+
+    /// Whether nothing is left that a crash could take.
+    pub(super) fn is_safe(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.changes.is_empty() && dir.files().all(|file| self.files[file].is_safe()))
     }
 
     /// Sectors in use.
