@@ -274,6 +274,10 @@ fn close_writes_what_waits_and_reports() {
             let push = push.clone();
             thread::spawn(move || push.close())
         };
+        // The report begins with what waits then.
+        while !matches!(push.try_reserve(), Err(TrySendError::Closed(()))) {
+            thread::yield_now();
+        }
         let mut pull = Pull::bind(there)?;
         for n in 0..100 {
             assert_eq!(number(&pull.recv()?), n);

@@ -2,10 +2,11 @@
 //! serves each in its own task.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::connection::{farewell, handshake, io_reason, refused, serve};
 use super::shared::{Arrival, Life, Shared, Via};
@@ -15,18 +16,41 @@ use crate::transport::{Listener, Stream, descriptor_limit, is_out_of_descriptors
 /// Waits between failed accepts, doubling: without it a full descriptor table burns a core.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Connections of one listener that have not finished their handshake, the oldest first.
+/// What a connection may take to introduce itself before a newcomer can push it out. A real client needs
+/// milliseconds, but where thousands of them come back at once each also needs its turn.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Connections of one listener that have not finished their handshake, the oldest first, and since when.
 #[derive(Default)]
-struct Pending(Mutex<VecDeque<Arc<Notify>>>);
+struct Pending {
+    queue: Mutex<VecDeque<(Arc<Notify>, Instant)>>,
+    left: Notify,
+}
 
 impl Pending {
-    /// Adds one; with `max` already there, the oldest has to go: a real client needs milliseconds.
+    /// Until there is room for one more, or the oldest of `max` has had its time: meanwhile newcomers wait in the backlog.
+    async fn room(&self, max: usize) {
+        loop {
+            let wait = {
+                let pending = self.lock();
+                let Some((_, since)) = pending.front().filter(|_| pending.len() >= max.max(1)) else { return };
+                GRACE.saturating_sub(since.elapsed())
+            };
+            if wait.is_zero() {
+                return;
+            }
+            // Its end or somebody's leaving: either way it is looked at again.
+            let _ = tokio::time::timeout(wait, self.left.notified()).await;
+        }
+    }
+
+    /// Adds one; with `max` already there, the oldest has to go.
     fn enter(&self, max: usize) -> Arc<Notify> {
         let ticket = Arc::new(Notify::new());
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.push_back(ticket.clone());
+        let mut pending = self.lock();
+        pending.push_back((ticket.clone(), Instant::now()));
         if pending.len() > max.max(1)
-            && let Some(oldest) = pending.pop_front()
+            && let Some((oldest, _)) = pending.pop_front()
         {
             oldest.notify_one();
         }
@@ -34,7 +58,12 @@ impl Pending {
     }
 
     fn leave(&self, ticket: &Arc<Notify>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, ticket));
+        self.lock().retain(|(other, _)| !Arc::ptr_eq(other, ticket));
+        self.left.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Arc<Notify>, Instant)>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,6 +76,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64,
     let accept = async {
         let mut wait = BACKOFF.0;
         loop {
+            door.pending.room(shared.options.limits.max_pending_handshakes).await;
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     wait = BACKOFF.0;

@@ -148,7 +148,7 @@ impl<S: Buildable, M> Builder<S, M> {
         max_topic(limits.max_topic: usize);
         /// Longest command in traffic, in bytes. Default 64 KiB.
         max_command(limits.max_command: usize);
-        /// Most connections of one listener that are still in their handshake; one more drops the oldest. Default 256.
+        /// Most connections of one listener that are still in their handshake; one more waits a quarter of a second for another to be done, then drops the oldest. Default 256.
         max_pending_handshakes(limits.max_pending_handshakes: usize);
         /// Most peers of this socket; a further one is closed at once. Default 10,000, and never more than the process has descriptors for.
         max_connections(limits.max_connections: usize);

@@ -164,7 +164,7 @@ impl Sender {
     #[inline(always)]
     pub(crate) fn joins(&self, message: &Message) -> bool {
         match &self.route {
-            Route::Balance => self.outbound().join(message),
+            Route::Balance => !self.outbound().owes_toll() && self.outbound().join(message),
             Route::Publish(publisher) => !self.outbound().owes_toll() && publisher.try_publish(message).is_ok(),
             Route::Upstream(_) | Route::Log(..) => false,
         }

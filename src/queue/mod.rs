@@ -16,6 +16,9 @@ pub(crate) mod peers;
 pub(crate) mod reader;
 pub(crate) mod waiters;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IoSlice};
 
 /// Names one peer of one socket. A key outlives its peer harmlessly: the generation tells.

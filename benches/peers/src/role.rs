@@ -1,90 +1,11 @@
-//! One side of a workload in a process of its own: what the parent asks of a child, and the child's answer.
+//! A child that is this program again, as the durable cells use it, and the hold that every workload knows.
+//!
+//! The other cells start theirs by `cast`, which bears a child that fails.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Value, json};
-
-use crate::columns::{self, Flavour};
-use crate::usage::Usage;
-use crate::workload::{Arrivals, Bodies, Ready, Rounds, WARM_UP};
-
-/// A child that hangs ends itself after so many seconds.
-const CHILD_SECONDS: u32 = 120;
-
-/// How bytes travel.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    Tcp,
-    Ipc,
-}
-
-impl Transport {
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Tcp => "tcp",
-            Transport::Ipc => "ipc",
-        }
-    }
-
-    /// A free place to bind: any port, or a path of our own.
-    fn place(self) -> String {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        match self {
-            Transport::Tcp => "tcp://127.0.0.1:*".to_owned(),
-            Transport::Ipc => {
-                let name = format!("ginnel-peers-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-                format!("ipc://{}", std::env::temp_dir().join(name).display())
-            }
-        }
-    }
-}
-
-/// What a child does.
-#[derive(Clone)]
-pub struct Task {
-    pub column: String,
-    pub transport: Transport,
-    pub flavour: Flavour,
-    pub size: usize,
-    pub count: u64,
-}
-
-impl Task {
-    fn arguments(&self, role: &str, endpoint: &str) -> [String; 7] {
-        [
-            "--role".to_owned(),
-            role.to_owned(),
-            self.column.clone(),
-            self.flavour.name().to_owned(),
-            self.size.to_string(),
-            self.count.to_string(),
-            endpoint.to_owned(),
-        ]
-    }
-
-    /// Runs `binder` and `connecter` as two processes; returns their last lines.
-    pub fn run(&self, binder: &str, connecter: &str) -> (Value, Value) {
-        let place = self.transport.place();
-        let mut bound = Side::start(self.arguments(binder, &place));
-        let ready = bound.line();
-        let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}: not ready: {ready}", self.column));
-        let mut connected = Side::start(self.arguments(connecter, endpoint));
-        // The side with the clock ends first; the other may hold until then.
-        let lines = if connecter == "request" {
-            let line = connected.finish();
-            (bound.release().finish(), line)
-        } else {
-            (bound.finish(), connected.release().finish())
-        };
-        if let Some(path) = place.strip_prefix("ipc://") {
-            // Most columns have removed it themselves.
-            let _ = std::fs::remove_file(path);
-        }
-        lines
-    }
-}
+use serde_json::Value;
 
 /// A child: this program again.
 pub struct Side {
@@ -153,44 +74,4 @@ impl Drop for Side {
 pub fn hold() {
     // Whatever ends the wait ends the hold.
     let _ = std::io::stdin().read_line(&mut String::new());
-}
-
-/// The child's side: `role column flavour size count endpoint`.
-pub fn play(arguments: &[String]) {
-    let [role, column, flavour, size, count, endpoint] = arguments else { panic!("six words after --role") };
-    // SAFETY: alarm has no memory effects.
-    unsafe { libc::alarm(CHILD_SECONDS) };
-    let flavour = Flavour::from_name(flavour).expect("a flavour");
-    let column = columns::by_name(column, flavour).expect("a column");
-    let size: usize = size.parse().expect("a size");
-    let count: u64 = count.parse().expect("a count");
-    let before = Usage::now();
-    let mut answer = match role.as_str() {
-        "receive" => {
-            let mut arrivals = Arrivals::new(size, count);
-            column.receive(endpoint, Ready, &mut arrivals);
-            json!({ "rate": arrivals.rate() })
-        }
-        "send" => {
-            column.send(endpoint, &mut Bodies::new(size, count));
-            json!({})
-        }
-        "reply" => {
-            column.reply(endpoint, Ready, count + WARM_UP);
-            json!({})
-        }
-        "request" => {
-            let mut rounds = Rounds::new(size, count);
-            column.request(endpoint, &mut rounds);
-            let seconds = rounds.seconds();
-            let times = rounds.percentiles(&[0.5, 0.99, 0.999]);
-            json!({ "rounds": rounds.count(), "rate": rounds.count() as f64 / seconds,
-                    "p50": times[0], "p99": times[1], "p999": times[2] })
-        }
-        other => panic!("no role {other}"),
-    };
-    let usage = Usage::now().since(before);
-    answer["cpu_us"] = usage.cpu_us.into();
-    answer["switches"] = usage.switches.into();
-    println!("{answer}");
 }

@@ -1,4 +1,6 @@
-//! What a process cost so far: processor time and context switches of all its threads.
+//! What a process cost so far: processor time and context switches of all its threads, memory, and the shared clock.
+
+use std::sync::Mutex;
 
 /// Totals since the process started, or the difference of two totals.
 #[derive(Clone, Copy)]
@@ -24,5 +26,59 @@ impl Usage {
 
     pub fn since(self, earlier: Usage) -> Usage {
         Usage { cpu_us: self.cpu_us - earlier.cpu_us, switches: self.switches - earlier.switches }
+    }
+}
+
+static MARK: Mutex<Option<Usage>> = Mutex::new(None);
+
+/// What was spent until now does not belong to the measurement. Only the first call counts.
+pub fn mark() {
+    MARK.lock().expect("no panic inside").get_or_insert_with(Usage::now);
+}
+
+/// Where the measurement began, if a workload said so.
+pub fn marked() -> Option<Usage> {
+    *MARK.lock().expect("no panic inside")
+}
+
+/// The system's monotonic clock, the same for all processes.
+pub fn now_nanos() -> u64 {
+    // SAFETY: a valid place to write to.
+    let time = unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        assert_eq!(libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time), 0, "clock_gettime");
+        time
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Resident memory of a process, in KiB; 0 if it is gone.
+pub fn resident_kib(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
+    let pages: u64 = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // SAFETY: no memory effects.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64 / 1024
+}
+
+/// Processor time of all threads of a process, in nanoseconds as the scheduler counts them.
+pub fn cpu_nanos(process: u32) -> u64 {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return 0 };
+    let of = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    tasks.flatten().filter_map(of).sum()
+}
+
+/// Lets this process, and those it starts, open as many files as the system allows; returns how many.
+pub fn raise_file_limit() -> u64 {
+    // SAFETY: a valid place to read from and to write to.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur
     }
 }

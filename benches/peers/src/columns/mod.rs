@@ -1,12 +1,18 @@
 //! The contestants, one file each.
 
 mod ginnel;
+mod library;
 mod libzmq;
+mod monocoque;
+mod omq;
 mod raw;
+mod rzmq;
+mod zeromq;
 
+use self::library::Tokio;
 use crate::workload::Column;
 
-/// How ginnel's tokio runtime is built.
+/// How a column's tokio runtime is built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
     Current,
@@ -31,26 +37,56 @@ impl Flavour {
             Flavour::Current => tokio::runtime::Builder::new_current_thread(),
             Flavour::Multi => tokio::runtime::Builder::new_multi_thread(),
         };
+        if self == Flavour::Multi {
+            builder.worker_threads(2);
+        }
         builder.enable_all().build().expect("a tokio runtime")
     }
 
     /// Runs `work` as a task, the way servers run: what it waits for wakes it without a look at the driver first.
-    fn run<T: Send + 'static>(self, work: impl Future<Output = T> + Send + 'static) -> T {
+    pub fn run<T: Send + 'static>(self, work: impl Future<Output = T> + Send + 'static) -> T {
         let runtime = self.runtime();
         runtime.block_on(runtime.spawn(work)).expect("the task ends")
     }
 }
 
 /// Every column's name, in the order of a round.
-pub const NAMES: [&str; 4] = ["ginnel", "ginnel-batch", "libzmq", "raw"];
+pub const NAMES: [&str; 15] = [
+    "ginnel",
+    "ginnel-multi",
+    "ginnel-batch",
+    "ginnel-blocking",
+    "libzmq",
+    "omq",
+    "omq-multi",
+    "omq-batch",
+    "rzmq",
+    "rzmq-uring",
+    "zmq.rs",
+    "monocoque",
+    "monocoque-eager",
+    "raw",
+    "raw-blocking",
+];
 
 /// The column with this name.
-pub fn by_name(name: &str, flavour: Flavour) -> Option<Box<dyn Column>> {
-    match name {
-        "ginnel" => Some(Box::new(ginnel::Ginnel { flavour, batch: false })),
-        "ginnel-batch" => Some(Box::new(ginnel::Ginnel { flavour, batch: true })),
-        "libzmq" => Some(Box::new(libzmq::Libzmq)),
-        "raw" => Some(Box::new(raw::Raw)),
-        _ => None,
-    }
+pub fn by_name(name: &str) -> Option<Box<dyn Column>> {
+    Some(match name {
+        "ginnel" => Box::new(ginnel::Ginnel { flavour: Flavour::Current, batch: false }),
+        "ginnel-multi" => Box::new(ginnel::Ginnel { flavour: Flavour::Multi, batch: false }),
+        "ginnel-batch" => Box::new(ginnel::Ginnel { flavour: Flavour::Current, batch: true }),
+        "ginnel-blocking" => Box::new(ginnel::GinnelBlocking),
+        "libzmq" => Box::new(libzmq::Libzmq),
+        "omq" => Box::new(Tokio(omq::Omq { flavour: Flavour::Current, batch: false })),
+        "omq-batch" => Box::new(Tokio(omq::Omq { flavour: Flavour::Current, batch: true })),
+        "omq-multi" => Box::new(Tokio(omq::Omq { flavour: Flavour::Multi, batch: false })),
+        "rzmq" => Box::new(Tokio(rzmq::Rzmq { uring: false })),
+        "rzmq-uring" => Box::new(Tokio(rzmq::Rzmq { uring: true })),
+        "zmq.rs" => Box::new(Tokio(zeromq::ZmqRs)),
+        "monocoque" => Box::new(monocoque::Monocoque { coalesce: true }),
+        "monocoque-eager" => Box::new(monocoque::Monocoque { coalesce: false }),
+        "raw" => Box::new(raw::Raw),
+        "raw-blocking" => Box::new(raw::RawBlocking),
+        _ => return None,
+    })
 }

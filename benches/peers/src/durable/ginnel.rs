@@ -43,12 +43,8 @@ impl Contestant for Durable {
     fn send(&self, job: &Job, bodies: &mut Bodies) -> Sent {
         let runtime = job.flavour.runtime();
         runtime.block_on(async {
-            let publisher = Pub::builder()
-                .spool(&job.dir)
-                .sync(self.sync)
-                .bind("tcp://127.0.0.1:*")
-                .await
-                .expect("bind");
+            let publisher =
+                Pub::builder().spool(&job.dir).sync(self.sync).bind("tcp://127.0.0.1:*").await.expect("bind");
             ready(&publisher.local_endpoint().expect("bound").to_string());
             told_async().await;
             publisher.wait_for_subscribers(1).await.expect("open");
@@ -108,7 +104,9 @@ pub struct Plain;
 
 impl Contestant for Plain {
     fn settings(&self) -> String {
-        format!("ginnel, no server, no spool; PUB with OnFull::Block and HWM {HWM}, send() of every message; SUB, recv()")
+        format!(
+            "ginnel, no server, no spool; PUB with OnFull::Block and HWM {HWM}, send() of every message; SUB, recv()"
+        )
     }
 
     fn server(&self, _: &Path) -> Option<Server> {

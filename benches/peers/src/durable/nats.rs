@@ -43,7 +43,8 @@ impl Contestant for Nats {
         let port = server::free_port();
         let sync = if self.always { "sync_interval: always" } else { "" };
         let config = dir.join("nats.conf");
-        let text = format!("listen: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: \"{}\"\n  {sync}\n}}\n", dir.display());
+        let text =
+            format!("listen: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: \"{}\"\n  {sync}\n}}\n", dir.display());
         std::fs::write(&config, text).expect("write the configuration");
         let server = Server::start(dir, port, Command::new(program()).arg("-c").arg(&config));
         Some(server)

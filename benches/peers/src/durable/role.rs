@@ -26,8 +26,7 @@ pub struct Place<'a> {
 impl Place<'_> {
     fn start(&self, role: &str, endpoint: &str) -> Side {
         let words = ["--durable-role", role, self.name, self.flavour.name()].map(str::to_owned);
-        let rest =
-            [self.size.to_string(), self.count.to_string(), self.dir.display().to_string(), endpoint.to_owned()];
+        let rest = [self.size.to_string(), self.count.to_string(), self.dir.display().to_string(), endpoint.to_owned()];
         Side::start(words.into_iter().chain(rest))
     }
 
@@ -94,5 +93,8 @@ pub fn play(arguments: &[String]) {
     let sent = contestant.send(&job, &mut Bodies::new(job.size, job.count));
     let cpu = Usage::now().since(before).cpu_us;
     let (first, accepted) = (sent.first, sent.accepted);
-    println!("{}", json!({ "first": first, "accepted": accepted, "unacknowledged": sent.unacknowledged, "cpu_us": cpu }));
+    println!(
+        "{}",
+        json!({ "first": first, "accepted": accepted, "unacknowledged": sent.unacknowledged, "cpu_us": cpu })
+    );
 }
