@@ -303,15 +303,15 @@ impl Writer {
             newest.last = last;
         }
         self.written.drain(..).for_each(|written| ring.push(written));
-        let spare = ring.take_spare();
-        drop(ring);
+        let spares = ring.take_spares();
+        shared.note_crowd(ring);
         let mut books = locked(&shared.books);
         self.update(&mut books.segments, last);
         // Where nobody has to read it, what is too large goes at once.
         books.release |= self.offset > shared.segment_size;
         let plan = self.plan(shared, &books);
         drop(books);
-        shared.publish(last, rest, plan, spare).into_iter().for_each(Waker::wake);
+        shared.publish(last, rest, plan, spares).into_iter().for_each(Waker::wake);
     }
 
     /// Tells the books how far this segment is.
