@@ -157,14 +157,14 @@ impl Writer {
     fn work(&mut self, shared: &Arc<Shared>, now: Duration, gate: Gate, nudged: bool) -> Result<Turn, Stop> {
         let mut worked = self.reserve(shared)?;
         let due = self.retry_at.is_none_or(|at| now >= at) || nudged || gate != Gate::Open;
+        if due {
+            self.retry_at = None;
+        }
         if let Some(records) = self.batch.as_ref().filter(|_| due).map(|batch| batch.records) {
             self.release(shared)?;
             self.keep_messages(shared, records)?;
             self.write(shared, now)?;
             worked = true;
-        }
-        if due {
-            self.retry_at = None;
         }
         worked |= self.run_timers(shared, now, nudged)?;
         if gate != Gate::Open && !worked && self.batch.is_none() {

@@ -30,9 +30,15 @@ impl Writer {
             return Ok(false);
         }
         shared.unpin();
-        if self.is_in_the_way(shared)
-            && let Err(stop) = self.rotate(shared, self.last + 1)
-        {
+        if !self.is_in_the_way(shared) {
+            return self.let_go(shared);
+        }
+        if self.retry_at.is_some() {
+            // On a full disk another segment waits for the next try.
+            locked(&shared.books).release = true;
+            return self.let_go(shared);
+        }
+        if let Err(stop) = self.rotate(shared, self.last + 1) {
             locked(&shared.books).release = true;
             return Err(stop);
         }
