@@ -239,8 +239,7 @@ impl Writer {
                 last_time: piece.last_time,
             });
         }
-        let fresh = self.records == 0 && self.offset == SEGMENT_HEADER;
-        Part::of(&piece.bytes, piece.gap, room, most, fresh)
+        Part::of(&piece.bytes, piece.gap, room, most, self.records == 0)
     }
 
     fn write_part(&mut self, piece: &mut Piece, part: &Part) -> Result<(), Stop> {
@@ -343,7 +342,7 @@ impl Writer {
         };
         Plan {
             left: size.saturating_sub(self.offset + (record::SEAL + 2 * record::MARK) as u64),
-            fresh: self.records == 0 && self.offset == SEGMENT_HEADER,
+            fresh: self.records == 0,
             more: if drops { u64::MAX } else { free + spare },
             segment: usable,
             most: (options.max_bytes / size.max(1)).saturating_sub(1),
