@@ -136,12 +136,16 @@ impl Writer {
         if gone.is_empty() {
             return Ok(());
         }
-        self.save(shared, false)?;
+        let saved = self.save(shared, false);
+        if matches!(saved, Err(Stop::Failed(_))) {
+            return saved;
+        }
+        // Without space for it the next save takes them away: they are told of here or never.
         for name in gone {
             shared.witness.event(Event::NameExpired { name: name.clone() });
             shared.witness.dropped(name);
         }
-        Ok(())
+        saved
     }
 
     /// Takes away all sealed segments up to number `upto`.
