@@ -10,7 +10,7 @@ const COUNT: usize = 1000;
 
 fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let body = vec![7; 64];
+    let body = [7; 64];
     let (push, mut pull) = runtime.block_on(async {
         let pull = Pull::bind("inproc://tasks").await.expect("bind");
         (Push::connect("inproc://tasks").expect("connect"), pull)

@@ -40,6 +40,8 @@ fn tasks() {
         let sender = thread::spawn(move || {
             self::runtime().block_on(async {
                 let push = Push::connect(there).expect("connect");
+                // From now on nothing is left to do here while the thread waits for its start.
+                push.wait_for_peers(1).await.expect("an open socket");
                 let body = vec![7; size];
                 while starts.recv().is_ok() {
                     for _ in 0..count(size) {

@@ -42,29 +42,27 @@
 //! [`spawn_blocking`](tokio::task::spawn_blocking).
 //!
 //! What lives here: the face, made of the async sockets and a way to wait. It may use `pattern`, `socket` and the
-//! engine's `park`. Absent: any protocol, queue or option of its own. Next: `pattern`.
+//! engine's `park`. Absent: any protocol, queue or option of its own. Next: `sending`, `receiving`,
+//! `routing`, `values` and `context` here, then `pattern`.
 
 mod context;
+mod receiving;
+mod routing;
+mod sending;
 mod values;
 
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, SystemTime};
+use std::thread;
+
+use tokio::runtime::Handle;
 
 pub use self::context::Context;
 pub use self::values::proxy;
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::engine::park::wait;
-use crate::error::{
-    BindError, BuildError, ConnectError, OptionError, RecvError, RequestError, SendAllError, SendError, TryRecvError,
-    TrySendError, WaitError,
-};
-use crate::message::{Frame, Message, Receipt};
+use crate::error::{BindError, BuildError, ConnectError, OptionError, WaitError};
 use crate::pattern::builder::{Buildable, Builder};
-use crate::pattern::delivery::Delivery;
-use crate::pattern::router::PeerId;
-use crate::pattern::sender::Permit;
-use crate::queue::batch::Batch;
 use crate::socket::{Report, Socket};
 
 /// A socket, or a part of one, of the async type `S`, whose waits block the calling thread.
@@ -105,8 +103,13 @@ aliases! {
     Sender Receiver SharedReceiver RouterSender RouterReceiver Request Responder Monitor Spool Pending Proxy
 }
 
-/// Types that are a socket or a half of one.
-pub trait AsSocket {
+mod sealed {
+    /// Nobody else can name it, so nobody else can have the traits below.
+    pub trait Sealed {}
+}
+
+/// Types that are a socket or a half of one. Only this crate's are.
+pub trait AsSocket: sealed::Sealed {
     #[doc(hidden)]
     fn socket(&self) -> &Socket;
 }
@@ -125,6 +128,8 @@ pub trait Receives: AsSocket {
 
 macro_rules! are {
     ($trait:ident, $method:ident: $($type:ident)*) => {$(
+        impl sealed::Sealed for crate::$type {}
+
         impl AsSocket for crate::$type {
             fn socket(&self) -> &Socket {
                 self
@@ -254,6 +259,11 @@ fn no_thread(error: io::Error) -> ConnectError {
     OptionError::new("context", format!("no thread can be started for this socket: {error}")).into()
 }
 
+/// Whether this is one of the last destructors of a thread. Some of tokio would panic there, which ends the process.
+fn is_ending() -> bool {
+    Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
+}
+
 /// What all sockets do.
 impl<S: AsSocket> Blocking<S> {
     /// Binds to one more endpoint. Returns it with the real port or path.
@@ -262,6 +272,9 @@ impl<S: AsSocket> Blocking<S> {
     /// [`BindError`]; the socket is unchanged.
     pub fn bind_to(&self, endpoint: impl IntoEndpoint) -> Result<Endpoint, BindError> {
         let runtime = Context::of(self.0.socket()).map_err(BindError::Io)?;
+        if is_ending() {
+            return Err(BindError::Io(io::Error::other("no bind in a thread that is ending")));
+        }
         let _inside = runtime.enter();
         wait(self.0.socket().bind_to(endpoint))
     }
@@ -293,364 +306,60 @@ impl<S: AsSocket> Blocking<S> {
     ///
     /// A program that ends takes its background threads along: close what must still be written.
     pub fn close(&self) -> Report {
-        wait(self.0.socket().close())
-    }
-}
-
-#[cold]
-fn refused(error: TrySendError<Message>) -> SendError<Message> {
-    match error {
-        TrySendError::Full(message) => SendError::Timeout(message),
-        TrySendError::Closed(message) => SendError::Closed(message),
-        TrySendError::NoRoute(message) => SendError::NoRoute(message),
-        TrySendError::TooLarge(message) => SendError::TooLarge(message),
-        TrySendError::SpoolFailed(message) => SendError::SpoolFailed(message),
-        TrySendError::DurabilityUnknown { sequence } => SendError::DurabilityUnknown { sequence },
-    }
-}
-
-#[cold]
-fn ended(error: TryRecvError) -> RecvError {
-    match error {
-        TryRecvError::Empty => RecvError::Timeout,
-        TryRecvError::Closed => RecvError::Closed,
-        TryRecvError::ManualAck => RecvError::ManualAck,
-    }
-}
-
-/// Sending; `try_send` and `try_reserve` are those of [`Sender`](crate::Sender).
-impl<S: Sends> Blocking<S> {
-    /// Sends a message; waits while no peer has room (where the type waits at all). With a spool it waits for room in
-    /// the spool, and then until the message is on disk as far as `sync` says; peers need not be there.
-    ///
-    /// # Errors
-    /// [`SendError`], with the message: `Closed`; `Timeout` when the builder's `send_timeout` passes (default: none).
-    /// With a spool also `Full`, `TooLarge`, `SpoolFailed`, and, without the message, `DurabilityUnknown`.
-    #[inline]
-    pub fn send(&self, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
-        let sender = self.0.sending();
-        self.send_or(message.into(), |message| wait(sender.send(message)))
-    }
-
-    /// As [`Blocking::send`], for at most this long.
-    ///
-    /// # Errors
-    /// As [`Blocking::send`]: `Timeout`, with the message, when no peer had room in time.
-    pub fn send_timeout(&self, message: impl Into<Message>, limit: Duration) -> Result<Receipt, SendError<Message>> {
-        let sender = self.0.sending();
-        self.send_or(message.into(), |message| wait(sender.send_timeout(message, limit)))
-    }
-
-    /// A send that need not wait sets nothing up for it. One into a spool waits for the disk.
-    #[inline]
-    fn send_or(
-        &self,
-        message: Message,
-        later: impl FnOnce(Message) -> Result<Receipt, SendError<Message>>,
-    ) -> Result<Receipt, SendError<Message>> {
-        let sender = self.0.sending();
-        if sender.spool().is_some() {
-            return later(message);
+        let socket = self.0.socket();
+        if is_ending() {
+            let socket = socket.clone();
+            let elsewhere = thread::Builder::new().spawn(move || wait(socket.close()));
+            return elsewhere.ok().and_then(|thread| thread.join().ok()).unwrap_or_default();
         }
-        match sender.try_send(message) {
-            Ok(receipt) => Ok(receipt),
-            Err(TrySendError::Full(message)) => later(message),
-            Err(error) => Err(refused(error)),
-        }
-    }
-
-    /// Sends all messages in order, many under one lock. Returns how many there were. With a spool it waits once, at
-    /// the end, until all of them are accepted.
-    ///
-    /// # Errors
-    /// [`SendAllError`]: how many went, and the rest.
-    pub fn send_all<M: Into<Message>>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendAllError> {
-        wait(self.0.sending().send_all(messages))
-    }
-
-    /// Waits for room for one message and sets it aside: sending it then neither waits nor fails.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`]; `SpoolFailed` with a spool.
-    pub fn reserve(&self) -> Result<Permit<'_>, SendError<()>> {
-        wait(self.0.sending().reserve())
-    }
-
-    /// Waits until nothing waits for connected peers: everything is with the operating system. With a spool: until
-    /// everything sent so far is accepted. Delivery needs no flush; this is for those who want to know.
-    ///
-    /// # Errors
-    /// `DurabilityUnknown` when a spool failed.
-    pub fn flush(&self) -> Result<(), SendError<()>> {
-        wait(self.0.sending().flush())
-    }
-
-    /// Hands a message to the spool and waits for room only; the result can be waited for, once for many.
-    ///
-    /// # Errors
-    /// [`SendError`], with the message; `NoSpool` on a socket without one.
-    pub fn enqueue(&self, message: impl Into<Message>) -> Result<Pending, SendError<Message>> {
-        wait(self.0.sending().enqueue(message)).map(Blocking)
-    }
-
-    /// Sends a message that is delivered at `when` and not before: see [`Sender::send_at`](crate::Sender::send_at).
-    ///
-    /// # Errors
-    /// [`SendError`], with the message: `Full` when `max_delayed` messages wait already, else as
-    /// [`Blocking::enqueue`].
-    pub fn send_at(&self, message: impl Into<Message>, when: SystemTime) -> Result<Receipt, SendError<Message>> {
-        wait(self.0.sending().send_at(message, when))
-    }
-
-    /// The spool, on a socket that was built with one.
-    pub fn spool(&self) -> Option<Spool> {
-        self.0.sending().spool().cloned().map(Blocking)
+        wait(socket.close())
     }
 }
 
-/// Receiving; `try_recv`, `try_recv_delivery` and `ack_last` are those of [`Receiver`](crate::Receiver).
-impl<S: Receives> Blocking<S> {
-    /// The next message; waits for one. With a durable name and `Ack::OnNext` the one before is done by asking.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Closed` when the socket is closed and everything was read; `Timeout` when the builder's
-    /// `recv_timeout` passes (default: none); `ManualAck` with `Ack::Manual`, where
-    /// [`recv_delivery`](Blocking::recv_delivery) is to be used.
-    #[inline]
-    pub fn recv(&mut self) -> Result<Message, RecvError> {
-        let receiver = self.0.receiving();
-        match receiver.try_recv() {
-            Ok(message) => Ok(message),
-            Err(TryRecvError::Empty) => wait(receiver.recv()),
-            Err(error) => Err(ended(error)),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
 
-    /// As [`Blocking::recv`], for at most this long.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Timeout`, `Closed`, `ManualAck`.
-    pub fn recv_timeout(&mut self, limit: Duration) -> Result<Message, RecvError> {
-        let receiver = self.0.receiving();
-        match receiver.try_recv() {
-            Ok(message) => Ok(message),
-            Err(TryRecvError::Empty) => wait(receiver.recv_timeout(limit)),
-            Err(error) => Err(ended(error)),
-        }
-    }
+    use super::*;
+    use crate::engine::park::watch;
+    use crate::error::{RecvError, RequestError, SendError};
 
-    /// Fills `batch` with what is there, up to `max` messages, and lends it out as slices: no copy and no
-    /// reference count per message. Waits until there is at least one. Returns how many there are.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Closed`, `Timeout`, `ManualAck`.
-    pub fn recv_batch(&mut self, batch: &mut Batch, max: usize) -> Result<usize, RecvError> {
-        wait(self.0.receiving().recv_batch(batch, max))
-    }
+    const HERE: &str = "tcp://127.0.0.1:0";
 
-    /// Receives again and again; ends when the socket is closed and everything was read.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<Message, RecvError>> {
-        std::iter::from_fn(|| unless_closed(self.recv()))
-    }
-
-    /// The next message with what a durable name knows of it; waits for one.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Closed`; `Timeout` when the builder's `recv_timeout` passes.
-    pub fn recv_delivery(&mut self) -> Result<Delivery, RecvError> {
-        wait(self.0.receiving().recv_delivery())
-    }
-
-    /// As [`Blocking::recv_delivery`], for at most this long.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Timeout`, `Closed`.
-    pub fn recv_delivery_timeout(&mut self, limit: Duration) -> Result<Delivery, RecvError> {
-        wait(self.0.receiving().recv_delivery_timeout(limit))
-    }
-
-    /// Gives the durable name up for good: see [`Receiver::drop_name`](crate::Receiver::drop_name).
-    pub fn drop_name(&mut self) -> bool {
-        wait(self.0.receiving().drop_name())
-    }
-}
-
-fn unless_closed<T>(next: Result<T, RecvError>) -> Option<Result<T, RecvError>> {
-    if matches!(next, Err(RecvError::Closed)) { None } else { Some(next) }
-}
-
-macro_rules! shared {
-    ($($type:ident)*) => {$(
-        impl Blocking<crate::$type> {
-            /// Turns this into a receiver that many threads can use: `recv(&self)`, one lock a message. See
-            /// [`Receiver::into_shared`](crate::Receiver::into_shared) for durable names.
-            pub fn into_shared(self) -> SharedReceiver {
-                Blocking(self.0.into_shared())
+    #[test]
+    fn closing_ends_every_wait_in_other_threads() {
+        let (mut pair, push, req) = (Pair::bind(HERE).unwrap(), Push::new(), Req::bind(HERE).unwrap());
+        let (mut rep, publisher) = (Rep::bind(HERE).unwrap(), Pub::bind(HERE).unwrap());
+        let mut monitor = publisher.monitor();
+        let hands = (push.clone(), req.clone(), publisher.clone(), pair.sender(), (**rep).clone());
+        let (started, watches) = mpsc::channel();
+        let start = |wait: Box<dyn FnOnce() + Send>| {
+            let started = started.clone();
+            thread::spawn(move || {
+                started.send(watch()).unwrap();
+                wait();
+            })
+        };
+        let waits = [
+            start(Box::new(move || assert_eq!(pair.recv(), Err(RecvError::Closed)))),
+            start(Box::new(move || assert_eq!(push.send("x"), Err(SendError::Closed("x".into()))))),
+            start(Box::new(move || assert_eq!(req.request("x"), Err(RequestError::Closed)))),
+            start(Box::new(move || assert!(matches!(rep.recv(), Err(RecvError::Closed))))),
+            start(Box::new(move || assert_eq!(publisher.wait_for_peers(1), Err(WaitError::Closed)))),
+            start(Box::new(move || while monitor.next().is_some() {})),
+        ];
+        for has_begun in watches.iter().take(waits.len()) {
+            while !has_begun() {
+                thread::yield_now();
             }
         }
-    )*};
-}
-
-shared!(Pull Sub Receiver);
-
-impl Blocking<crate::SharedReceiver> {
-    /// The next message; waits for one, first come first served.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Closed`, `Timeout`.
-    pub fn recv(&self) -> Result<Message, RecvError> {
-        wait(self.0.recv())
-    }
-
-    /// The next delivery: see [`SharedReceiver::recv_delivery`](crate::SharedReceiver::recv_delivery).
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Closed`, `Timeout`.
-    pub fn recv_delivery(&self) -> Result<Delivery, RecvError> {
-        wait(self.0.recv_delivery())
-    }
-}
-
-macro_rules! publishers {
-    ($($type:ident)*) => {$(
-        impl Blocking<crate::$type> {
-            /// Waits until at least `count` connected peers have a subscription.
-            ///
-            /// # Errors
-            /// [`WaitError::Closed`] when the socket is closed first.
-            pub fn wait_for_subscribers(&self, count: usize) -> Result<(), WaitError> {
-                wait(self.0.wait_for_subscribers(count))
-            }
-        }
-    )*};
-}
-
-publishers!(Pub XPub);
-
-macro_rules! routes {
-    ($($type:ident)*) => {$(
-        impl Blocking<crate::$type> {
-            /// Sends to this peer. An unknown peer, or one without room, is a counted drop; with `mandatory` the
-            /// first is an error and the second waits.
-            ///
-            /// # Errors
-            /// [`SendError`], with the message: `NoRoute`, `Closed`, `Timeout` (the builder's `send_timeout`).
-            pub fn send_to(&self, peer: &PeerId, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
-                match self.0.try_send_to(peer, message) {
-                    Ok(receipt) => Ok(receipt),
-                    Err(TrySendError::Full(message)) => wait(self.0.send_to(peer, message)),
-                    Err(error) => Err(refused(error)),
-                }
-            }
-        }
-    )*};
-}
-
-macro_rules! is_routed {
-    ($($type:ident)*) => {$(
-        impl Blocking<crate::$type> {
-            /// The next message and its sender; waits for one.
-            ///
-            /// # Errors
-            /// [`RecvError`]: `Closed`, `Timeout`.
-            pub fn recv(&mut self) -> Result<(PeerId, Message), RecvError> {
-                match self.0.try_recv() {
-                    Err(TryRecvError::Empty) => wait(self.0.recv()),
-                    other => other.map_err(ended),
-                }
-            }
-
-            /// As `recv`, for at most this long.
-            ///
-            /// # Errors
-            /// [`RecvError`]: `Timeout`, `Closed`.
-            pub fn recv_timeout(&mut self, limit: Duration) -> Result<(PeerId, Message), RecvError> {
-                wait(self.0.recv_timeout(limit))
-            }
-
-            /// Receives again and again; ends when the socket is closed and everything was read.
-            pub fn iter(&mut self) -> impl Iterator<Item = Result<(PeerId, Message), RecvError>> {
-                std::iter::from_fn(|| unless_closed(self.recv()))
-            }
-        }
-    )*};
-}
-
-routes!(Router RouterSender);
-is_routed!(Router RouterReceiver);
-
-impl Blocking<crate::Router> {
-    /// Connects to one more endpoint and names the peer there: see [`Router::connect_as`](crate::Router::connect_as).
-    ///
-    /// # Errors
-    /// [`ConnectError`]; `Option` when the id is not 1 to 255 bytes.
-    pub fn connect_as(&self, endpoint: impl IntoEndpoint, id: impl Into<Frame>) -> Result<Endpoint, ConnectError> {
-        Context::of(&self.0).map_err(no_thread)?;
-        self.0.connect_as(endpoint, id)
-    }
-
-    /// The sending half; the receiving one stays usable through this value.
-    pub fn sender(&self) -> RouterSender {
-        Blocking(self.0.sender())
-    }
-
-    /// Both halves, for two threads.
-    pub fn split(self) -> (RouterSender, RouterReceiver) {
-        let (sender, receiver) = self.0.split();
-        (Blocking(sender), Blocking(receiver))
-    }
-}
-
-impl Blocking<crate::Req> {
-    /// Asks, and waits for the reply. Many threads may ask at once, through clones or one shared value.
-    ///
-    /// # Errors
-    /// [`RequestError`]: `Timeout` when the builder's `recv_timeout` passes (default: none), `PeerLost` (written, then
-    /// the peer left: it may have been carried out), `Closed`, `OutOfTurn` (lockstep only).
-    pub fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
-        wait(self.0.request(message).run())
-    }
-
-    /// As `request`, for at most this long, the wait for a peer included.
-    ///
-    /// # Errors
-    /// [`RequestError`], as `request`. After `Timeout` the request may still be carried out; a late reply is dropped and
-    /// counted.
-    pub fn request_timeout(&self, message: impl Into<Message>, limit: Duration) -> Result<Message, RequestError> {
-        wait(self.0.request(message).timeout(limit).run())
-    }
-}
-
-impl Blocking<crate::Rep> {
-    /// The next request; waits for one.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Closed`; `Timeout` when the builder's `recv_timeout` passes (default: none).
-    pub fn recv(&mut self) -> Result<Request, RecvError> {
-        match self.0.try_recv() {
-            Err(TryRecvError::Empty) => wait(self.0.recv()).map(Blocking),
-            other => other.map(Blocking).map_err(ended),
-        }
-    }
-
-    /// As `recv`, for at most this long.
-    ///
-    /// # Errors
-    /// [`RecvError`]: `Timeout`, `Closed`.
-    pub fn recv_timeout(&mut self, limit: Duration) -> Result<Request, RecvError> {
-        wait(self.0.recv_timeout(limit)).map(Blocking)
-    }
-
-    /// A request that is already there.
-    ///
-    /// # Errors
-    /// [`TryRecvError`]: `Empty`, `Closed`.
-    pub fn try_recv(&mut self) -> Result<Request, TryRecvError> {
-        self.0.try_recv().map(Blocking)
-    }
-
-    /// Receives again and again; ends when the socket is closed and everything was read.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<Request, RecvError>> {
-        std::iter::from_fn(|| unless_closed(self.recv()))
+        let (push, req, publisher, pair, rep) = hands;
+        push.close();
+        req.close();
+        publisher.close();
+        pair.close();
+        rep.shutdown_now();
+        waits.into_iter().for_each(|wait| wait.join().unwrap());
     }
 }

@@ -30,6 +30,10 @@
 //! connection) → `transport` (the operating system); `wire` knows every byte's place, `socket` owns the peers
 //! and the end. On a durable socket it goes to `store` (the log on disk) instead of `queue`, and `durable` knows what
 //! each name still has to get. The reasons are in [`design`].
+//!
+//! The feature `blocking` is a second face of `pattern`: every [`Builder`] has a mode, [`Tasks`] or `blocking::Threads`,
+//! which says whose waits its socket's are; a socket of the second kind does its background work in the thread of a
+//! `blocking::Context`.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +62,8 @@ pub mod design {}
 #[doc = include_str!("durable_sockets.md")]
 pub mod durable_sockets {}
 
-#[cfg(doctest)]
+// All of its programs are compiled, those for threads too.
+#[cfg(all(doctest, feature = "blocking"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
 

@@ -168,6 +168,7 @@ fn out_of_range_is_an_error_that_names_the_option() {
         (Dealer::builder().identity(vec![1; 256]).build().map(drop), "identity"),
         (Dealer::builder().identity(vec![0, 1]).build().map(drop), "identity"),
         (Push::builder().heartbeat_ttl(Duration::from_secs(66)).build().map(drop), "heartbeat_ttl"),
+        (Push::builder().max_frames_per_message(0).build().map(drop), "max_frames_per_message"),
         (Push::builder().tos(256).build().map(drop), "tos"),
         (Push::builder().reconnect(DEADLINE, QUICK).build().map(drop), "reconnect"),
         (Rep::builder().conflate(true).build().map(drop), "conflate"),

@@ -56,10 +56,10 @@ const LINES: &[Line] = &[
     line("B12 RAM 1000", "1,000 sleeping names", "KiB", Gate::AtMost(2048.0), "a spool with one record"),
     line("B12 RAM dead", "one dead name behind it all", "KiB", Gate::AtMost(2048.0), "a spool with one record"),
     line("B12 live 1000", "live name beside 1,000", "msg/s", Gate::RatioAtLeast(0.95), ALONE),
-    line("B12 CPU 1000", "the same", "us/msg", Gate::RatioAtMost(1.05, 0.0), ALONE),
+    line("B12 CPU 1000", "by processor time", "msg/CPU s", Gate::RatioAtLeast(0.95), ALONE),
     line("B12 calls 1000", "reads and writes", "/1000 msg", Gate::None, ALONE),
     line("B12 live dead", "live name beside a dead one", "msg/s", Gate::RatioAtLeast(0.95), ALONE),
-    line("B12 CPU dead", "the same", "us/msg", Gate::RatioAtMost(1.05, 0.0), ALONE),
+    line("B12 CPU dead", "by processor time", "msg/CPU s", Gate::RatioAtLeast(0.95), ALONE),
     line("B12 calls dead", "reads and writes", "/1000 msg", Gate::None, ALONE),
 ];
 

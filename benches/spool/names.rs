@@ -149,7 +149,7 @@ fn compare(bench: &Bench, lines: Lines, with: PathBuf, builder: Builder<Pub>) ->
                 }
             };
             samples.push(Sample::new(lines[0], ours.rate, other.rate).with_cpu(ours.cpu));
-            samples.push(Sample::new(lines[1], ours.cpu, other.cpu));
+            samples.push(Sample::new(lines[1], 1e6 / ours.cpu, 1e6 / other.cpu));
             samples.push(Sample::new(lines[2], ours.calls, other.calls));
         }
         with.close().await;

@@ -50,6 +50,11 @@ impl Filter {
         covering(&self.prefixes, topic).any(|(_, from)| from <= sequence)
     }
 
+    /// Whether every topic matches, from some number on.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.prefixes.first_key_value().is_some_and(|(prefix, _)| prefix.is_empty())
+    }
+
     /// From which number this very prefix counts.
     pub(crate) fn get(&self, prefix: &[u8]) -> Option<u64> {
         self.prefixes.get(prefix).copied()

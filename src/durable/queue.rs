@@ -272,6 +272,17 @@ impl Queue {
         Next::After(self.position)
     }
 
+    /// Whether `next` would say to read on behind what was sent last, without another look: the topic's holder has
+    /// room, and nothing else waits or is done out of order.
+    #[inline]
+    pub(crate) fn goes_on(&self, key: HolderKey) -> bool {
+        self.kind == Kind::Topic
+            && self.due.is_empty()
+            && self.delayed.is_empty()
+            && self.progress.above().is_empty()
+            && self.holder(key).is_some_and(|holder| holder.own.is_empty() && !holder.is_full())
+    }
+
     fn promote(&mut self, now: Instant) {
         while let Some(&(due, sequence)) = self.delayed.first()
             && due <= now

@@ -99,6 +99,8 @@ struct Holder {
     memory: Memory,
     inbox: VecDeque<Tag>,
     in_hand: Vec<u64>,
+    /// Let go of without a word, and not come again since: done with all that come later.
+    released: BTreeSet<u64>,
     /// May be handed out once more: rejected, dropped or forgotten.
     excused: BTreeSet<u64>,
     handed: BTreeSet<u64>,
@@ -182,6 +184,7 @@ impl World {
             if token { Memory::new(holder.memory.done(), holder.memory.ranges()) } else { Memory::default() };
         holder.inbox.clear();
         holder.in_hand.clear();
+        holder.released.clear();
     }
 
     /// The spooler starts again from what it stored last.
@@ -323,6 +326,7 @@ impl World {
                         let tag = link.session.next(&mut holder.memory).unwrap();
                         if let Some(tag) = tag {
                             assert_eq!(message, body(tag.sequence));
+                            holder.released.remove(&tag.sequence);
                             holder.inbox.push_back(tag);
                         }
                     }
@@ -371,12 +375,14 @@ impl World {
                             durable::encode(out, &Durable::Nack(Nack { sequence, delay_ms, ..Nack::default() }));
                         }
                     }
-                    None => drop(holder.memory.release(sequence)),
+                    None if holder.memory.release(sequence) => drop(holder.released.insert(sequence)),
+                    None => {}
                 }
             }
             (1, Some((session, _))) => {
                 holder.finished.extend(holder.in_hand.iter().filter(|&&number| number <= sequence));
                 holder.finished.insert(sequence);
+                holder.finished.extend(holder.released.range(..=sequence));
                 // Also what is in the inbox, below: such a record was rejected before.
                 holder
                     .finished
@@ -499,6 +505,24 @@ impl World {
 fn body(sequence: u64) -> Message {
     let padding = Frame::from(vec![b'x'; (sequence * 7 % 40) as usize]);
     Message::from((Frame::copy_from_slice(&sequence.to_be_bytes()), padding))
+}
+
+#[test]
+fn what_was_let_go_of_is_done_with_all_before_a_later_one() {
+    let steps = vec![
+        (0, 0, 1),
+        (219, 0, 0),
+        (238, 0, 46),
+        (100, 0, 2),
+        (105, 0, 126),
+        (177, 0, 0),
+        (30, 0, 0),
+        (212, 0, 0),
+        (123, 0, 0),
+        (49, 0, 0),
+        (212, 21, 0),
+    ];
+    assert!(run(&Steps { window: (220, 65535), max_tries: 0, steps }, Kind::Outbox, 3));
 }
 
 fn run(steps: &Steps, kind: Kind, holders: usize) -> bool {

@@ -44,35 +44,72 @@ pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
 
 #[cfg(feature = "blocking")]
 pub(crate) use waiting::wait;
+#[cfg(all(test, feature = "blocking"))]
+pub(crate) use waiting::watch;
 
 #[cfg(feature = "blocking")]
 mod waiting {
     use std::pin::pin;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll, Wake, Waker};
     use std::thread::{self, Thread};
     use std::time::Instant;
 
-    use super::WAITING;
+    use super::{WAITING, is_waiting};
 
-    struct Unpark(Thread);
+    struct Unpark {
+        thread: Thread,
+        /// What remembers a wake. The token that std keeps for the thread does not do: whatever parks during a poll
+        /// (a lock, a channel, a subscriber of `tracing`) takes it away.
+        woken: AtomicBool,
+    }
+
+    impl Unpark {
+        /// Sleeps until there was a wake since the last time, or until this instant.
+        fn park(&self, until: Option<Instant>) {
+            while !self.woken.swap(false, Ordering::Acquire) {
+                let Some(instant) = until else {
+                    thread::park();
+                    continue;
+                };
+                let left = instant.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return;
+                }
+                thread::park_timeout(left);
+            }
+        }
+    }
 
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            self.wake_by_ref();
         }
 
         fn wake_by_ref(self: &Arc<Self>) {
-            self.0.unpark();
+            self.woken.store(true, Ordering::Release);
+            self.thread.unpark();
         }
     }
 
     thread_local! {
-        static UNPARK: Waker = fresh();
+        static UNPARK: Arc<Unpark> = fresh();
     }
 
-    fn fresh() -> Waker {
-        Waker::from(Arc::new(Unpark(thread::current())))
+    fn fresh() -> Arc<Unpark> {
+        Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) })
+    }
+
+    /// At the end of a wait inside of another one: that one has the same waker, and its wake may have been taken here.
+    struct WakeOuter<'a>(&'a Unpark);
+
+    impl Drop for WakeOuter<'_> {
+        fn drop(&mut self) {
+            if is_waiting() {
+                self.0.woken.store(true, Ordering::Release);
+            }
+        }
     }
 
     /// For one poll. Put back when that ends, by a panic too: a runtime may use this thread next.
@@ -95,8 +132,10 @@ mod waiting {
         // Without the budget of a task around us, which could be used up and is not filled again while we wait.
         let mut future = pin!(tokio::task::unconstrained(future));
         // A thread that is ending has no waker of its own any more.
-        let waker = UNPARK.try_with(Waker::clone).unwrap_or_else(|_| fresh());
+        let unpark = UNPARK.try_with(Arc::clone).unwrap_or_else(|_| fresh());
+        let waker = Waker::from(unpark.clone());
         let mut cx = Context::from_waker(&waker);
+        let _outer = WakeOuter(&unpark);
         loop {
             let mark = Mark::set();
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
@@ -104,12 +143,17 @@ mod waiting {
             }
             let until = WAITING.get().flatten();
             drop(mark);
-            // Parking may end without reason, and a wake that came before it ends it at once: both only poll again.
-            match until {
-                None => thread::park(),
-                Some(instant) => thread::park_timeout(instant.saturating_duration_since(Instant::now())),
-            }
+            unpark.park(until);
         }
+    }
+
+    /// For others to ask whether this thread, which has not waited yet, has left its waker somewhere: then its wait has
+    /// begun.
+    #[cfg(test)]
+    pub(crate) fn watch() -> impl Fn() -> bool + Send {
+        let unpark = UNPARK.with(Arc::clone);
+        // More than the thread's, the one here, the wait's and its waker.
+        move || Arc::strong_count(&unpark) > 4
     }
 
     #[cfg(test)]
@@ -128,6 +172,52 @@ mod waiting {
             other.join().unwrap().unwrap();
         }
 
+        /// Pending once, woken meanwhile, after which `then` happens in the same poll.
+        fn woken_then(mut then: impl FnMut()) -> impl Future<Output = u32> {
+            let mut polls = 0;
+            poll_fn(move |cx| {
+                polls += 1;
+                if polls == 2 {
+                    return Poll::Ready(polls);
+                }
+                cx.waker().wake_by_ref();
+                then();
+                Poll::Pending
+            })
+        }
+
+        /// In a thread of its own, so that a wait without end fails the test.
+        fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+            let (done, outcome) = std::sync::mpsc::channel();
+            let worker = thread::spawn(move || done.send(work()).unwrap());
+            let outcome = outcome.recv_timeout(Duration::from_secs(10)).expect("it ends");
+            worker.join().unwrap();
+            outcome
+        }
+
+        #[test]
+        fn a_wake_is_not_lost_when_the_poll_parks_after_it() {
+            let parks = || thread::park_timeout(Duration::from_millis(1));
+            assert_eq!(soon(move || wait(woken_then(parks))), 2);
+        }
+
+        #[test]
+        fn a_wait_inside_of_another_leaves_it_its_wake() {
+            let waits = || assert_eq!(wait(woken_then(|| {})), 2);
+            assert_eq!(soon(move || wait(woken_then(waits))), 2);
+            // Also when it ends by a panic.
+            let panics = || {
+                let inner = std::panic::catch_unwind(|| {
+                    wait(async {
+                        woken_then(|| {}).await;
+                        panic!("on purpose")
+                    })
+                });
+                assert!(inner.is_err());
+            };
+            assert_eq!(soon(move || wait(woken_then(panics))), 2);
+        }
+
         #[test]
         fn time_limits_need_no_runtime() {
             assert_eq!(wait(within(Some(Duration::from_millis(1)), pending::<()>())), None);
@@ -141,7 +231,7 @@ mod waiting {
 
         #[test]
         fn a_task_that_waits_does_not_use_its_budget_up() {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 for _ in 0..1000 {
                     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);

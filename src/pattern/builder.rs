@@ -138,7 +138,7 @@ impl<S: Buildable, M> Builder<S, M> {
         max_frame(limits.max_frame: u64);
         /// Largest message accepted, in bytes, each further frame charged with 64 more. Default 64 MiB.
         max_message(limits.max_message: u64);
-        /// Most frames in a message. Default 4,096.
+        /// Most frames in a message, at least 1. Default 4,096.
         max_frames_per_message(limits.max_frames_per_message: usize);
         /// Most subscriptions of one peer. Default 100,000.
         max_subscriptions(limits.max_subscriptions: usize);
@@ -230,6 +230,9 @@ impl<S: Buildable, M> Builder<S, M> {
         }
         if options.heartbeat.ttl > Duration::from_millis(65_500) {
             return fail("heartbeat_ttl", "at most 65.5 s (libzmq peers overflow above)");
+        }
+        if options.limits.max_frames_per_message == 0 {
+            return fail("max_frames_per_message", "at least 1: there is no message without a frame");
         }
         if options.zmtp2 && options.security != Security::Null {
             return fail("zmtp2", "ZMTP 2.0 has no security; use it with Security::Null only");

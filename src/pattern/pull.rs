@@ -9,7 +9,8 @@ use crate::options::SocketType;
 use crate::socket::Socket;
 use crate::socket::durable::Built;
 
-/// Receives from all of its PUSH peers, one message of each in turn (ZeroMQ's PULL, RFC 30).
+/// Receives from all of its PUSH peers, one message of each in turn (ZeroMQ's PULL, RFC 30). A peer whose first message
+/// has just come has its turn within 32 messages.
 ///
 /// Waits when: nothing is there. Drops when: never; at the receive mark it stops reading, and TCP holds the
 /// sender back. Order: per peer, as sent.

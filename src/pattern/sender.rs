@@ -116,7 +116,7 @@ impl Sender {
         Sender { socket, route }
     }
 
-    fn outbound(&self) -> &Outbound {
+    pub(crate) fn outbound(&self) -> &Outbound {
         self.socket.outbound()
     }
 
@@ -162,9 +162,9 @@ impl Sender {
 
     /// The hot path of sending: whether the message is accepted already, by reference so that it is not moved.
     #[inline(always)]
-    fn joins(&self, message: &Message) -> bool {
+    pub(crate) fn joins(&self, message: &Message) -> bool {
         match &self.route {
-            Route::Balance => self.outbound().join(message),
+            Route::Balance => !self.outbound().owes_toll() && self.outbound().join(message),
             Route::Publish(publisher) => !self.outbound().owes_toll() && publisher.try_publish(message).is_ok(),
             Route::Upstream(_) | Route::Log(..) => false,
         }

@@ -329,6 +329,10 @@ impl Inbox {
         let mut state = self.lock();
         let State { lanes, arrivals, waker, .. } = &mut *state;
         let (Some((last, Item::Values(messages))), None) = (arrivals.back_mut(), waker) else { return false };
+        if messages.len().is_multiple_of(RUN) {
+            // Now and then the long way, which has the sender let others run.
+            return false;
+        }
         let Some(entry) = lanes.get_mut(lane).filter(|entry| !entry.muted && *last == lane) else { return false };
         entry.count(1, size);
         messages.push_back(message.clone());
@@ -451,7 +455,7 @@ impl Inbox {
         };
         wake.into_iter().for_each(Waker::wake);
         for ((credit, key), read) in credits {
-            credit.credit(key, read.messages, read.bytes);
+            credit.credit(key, (self, read.lane), read.messages, read.bytes);
         }
         outcome
     }

@@ -16,6 +16,9 @@ pub(crate) mod peers;
 pub(crate) mod reader;
 pub(crate) mod waiters;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IoSlice};
 
 /// Names one peer of one socket. A key outlives its peer harmlessly: the generation tells.
@@ -33,7 +36,8 @@ pub(crate) trait Link: Send + Sync {
 
 /// Where a receiver returns the room that it made (in-process peers only). Called without any lock held.
 pub(crate) trait Credit: Send + Sync {
-    fn credit(&self, key: PeerKey, messages: usize, bytes: usize);
+    /// `from` is the lane and whose it is: that of another joint says nothing about this one.
+    fn credit(&self, key: PeerKey, from: (&inbox::Inbox, PeerKey), messages: usize, bytes: usize);
 }
 
 /// Values by [`PeerKey`]: freed places are used again under a new generation.

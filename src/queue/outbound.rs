@@ -394,11 +394,12 @@ impl Outbound {
 }
 
 impl Credit for Outbound {
-    fn credit(&self, key: PeerKey, messages: usize, bytes: usize) {
+    fn credit(&self, key: PeerKey, from: (&Inbox, PeerKey), messages: usize, bytes: usize) {
         let mut after = After::default();
         {
             let mut state = self.lock();
-            let Some(peer) = state.peers.get_mut(key) else { return };
+            // A reader in another thread may report what it read when the joint is over already: that was handed over.
+            let Some(peer) = state.peers.get_mut(key).filter(|peer| peer.leads_to(from)) else { return };
             peer.outbox.refund(messages, bytes);
             peer.messages += messages as u64;
             peer.bytes += bytes as u64;
@@ -444,5 +445,51 @@ impl After {
         if let Some(waker) = waker {
             self.wakers().push(waker);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::options::{FlushPolicy, OnFull};
+    use crate::queue::admission::Refused;
+
+    struct Nobody;
+
+    impl Witness for Nobody {
+        fn high_water(&self, _: &str, _: bool) {}
+        fn dropped(&self, _: &str, _: DropReason, _: u64) {}
+    }
+
+    #[test]
+    fn what_is_read_of_a_former_joint_counts_once_and_frees_nothing() {
+        let limits = Limits { hwm: 2, hwm_bytes: 0, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false };
+        let outbound = Outbound::new(limits, Arc::new(Nobody));
+        let inbox = || {
+            let inbox = Arc::new(Inbox::new(0, 0, false));
+            let lane = inbox.open_lane(None);
+            (inbox, lane)
+        };
+        let (former, lane) = inbox();
+        let road = Road::Direct { inbox: former.clone(), lane, parked: false };
+        let key = outbound.add("peer".into(), road, true, Some((2, 0)));
+        let send = || outbound.try_send(&mut Some(Message::from("m")), false);
+        assert!(send().is_ok() && send().is_ok());
+        outbound.credit(key, (&former, lane), 1, 1);
+        let account = || outbound.sent(key).map(|sent| (sent.messages, sent.bytes, sent.queued));
+        assert_eq!(account(), Some((1, 1, 1)));
+        let (parking, slot) = inbox();
+        outbound.repark(key, parking, slot, (2, 0));
+        assert_eq!(account(), Some((2, 2, 0)), "what is left there is the reader's");
+        assert!(send().is_ok() && send().is_ok());
+        // The reader was about to report its second message when the joint ended.
+        outbound.credit(key, (&former, lane), 1, 1);
+        assert_eq!(account(), Some((2, 2, 2)));
+        assert_eq!(send(), Err(Refused::Full));
+        let (latter, lane) = inbox();
+        outbound.redirect(key, latter.clone(), lane, (2, 0));
+        outbound.credit(key, (&latter, lane), 2, 2);
+        assert_eq!(account(), Some((4, 4, 0)));
     }
 }

@@ -161,7 +161,7 @@ pub(crate) fn is_external(message: &Message) -> bool {
 pub(crate) struct Arena {
     bytes: Vec<u8>,
     pub(crate) messages: usize,
-    /// Size of the last segment: what the next one will probably need.
+    /// What the next segment will probably need: the size of the last one, or nearly that of a larger one before.
     hint: usize,
 }
 
@@ -216,7 +216,9 @@ impl Arena {
             return None;
         }
         // A full segment overshoots by the last message; the next must not need to grow for that.
-        self.hint = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + SEGMENT / 16);
+        // One that a writer in another thread took half full says little: what is small is learnt little by little.
+        let this = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + SEGMENT / 16);
+        self.hint = this.max(self.hint - self.hint / 4);
         let messages = std::mem::take(&mut self.messages);
         // The whole buffer goes along: a rest of it would be filled, doubled and copied by the next segment.
         Some(Segment::packed(Bytes::from(std::mem::take(&mut self.bytes)), messages))

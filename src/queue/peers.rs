@@ -162,6 +162,14 @@ impl Peer {
         }
     }
 
+    /// Whether this is where its messages go now.
+    pub(super) fn leads_to(&self, (inbox, lane): (&Inbox, PeerKey)) -> bool {
+        match &self.road {
+            Road::Wire(_) => false,
+            Road::Direct { inbox: mine, lane: its, .. } => std::ptr::eq(&**mine, inbox) && *its == lane,
+        }
+    }
+
     /// Messages that wait here: those of a joined in-process peer are the receiver's already.
     pub(super) fn waiting(&self) -> usize {
         match &self.road {

@@ -1,7 +1,8 @@
 //! The private cursors of a receiver: [`Reader`].
 //!
-//! It takes all lanes' arrivals in one lock and then works without any, one message per lane in turn
-//! (strict fair queueing). Room goes back to a lane when half of its mark was read or nothing is left.
+//! It takes all lanes' arrivals in one lock and then works without any, one message per lane in turn (strict fair
+//! queueing of all that it has; who comes new has a turn within 32 messages). Room goes back to a lane when half of
+//! its mark was read or nothing is left.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::error::{RecvError, TryRecvError};
 use crate::message::{Frame, Message};
 use crate::wire::frame;
 
-/// Messages taken from the hand while something else has arrived: it joins the turns after so many at the latest.
-const PATIENCE: u32 = 32;
+/// Messages taken from the hand while something else has arrived: after one more at the latest it has its turn.
+const PATIENCE: u32 = 31;
 
 struct Lane {
     key: PeerKey,
@@ -365,8 +366,7 @@ impl Lane {
                     return Some(message);
                 }
                 Item::Values(messages) => self.values = messages,
-                // Seen to above.
-                Item::Tagged(_) => {}
+                Item::Tagged(_) => debug_assert!(false, "seen to above"),
                 Item::Origin(origin) => self.origin = Some(origin),
             }
         }
@@ -375,6 +375,10 @@ impl Lane {
     #[inline]
     fn take_value(&mut self) -> Option<Message> {
         let message = self.values.pop_front()?;
+        if self.values.is_empty() {
+            // An idle lane keeps no memory.
+            self.values = VecDeque::new();
+        }
         self.read += 1;
         self.read_bytes += message.size();
         Some(message)

@@ -336,6 +336,7 @@ impl Spool {
         if self.inner.takes_toll() {
             // Before anything is accepted: who reads the log is to keep up with a loop that only writes.
             crate::engine::yield_now().await;
+            self.inner.keep_touch().await;
         }
         let extra = Extra::default();
         match self.inner.log.try_append(&message, &extra) {

@@ -104,7 +104,7 @@ impl Delay {
             None => pending.insert(record.sequence, record.extra.deliver_at.unwrap_or(0)),
         })?;
         let checked = locked(&main.books).registry.checked;
-        each_of(&|after| main.fetch(after), checked, &mut |record| {
+        each_of(&|after| main.fetch(after, None), checked, &mut |record| {
             if let Some(origin) = record.extra.origin.filter(|origin| pending.by_number.contains_key(origin)) {
                 pending.remove(origin);
                 pending.moving.push_back((origin, record.sequence));

@@ -210,6 +210,17 @@ impl Log {
         self.0.shared.oldest_in_memory()
     }
 
+    /// Whether a reader that found all it wanted in memory is about to fall behind. A hint.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.0.shared.is_crowded()
+    }
+
+    /// Ready when it is not so, or that reader reads from the disk.
+    pub(crate) fn poll_uncrowded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.shared.poll_uncrowded(cx)
+    }
+
     /// Now, by the spool's clock: microseconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         self.0.shared.now()
@@ -217,7 +228,13 @@ impl Log {
 
     /// What comes after `after`.
     pub(crate) fn fetch(&self, after: u64) -> Fetch {
-        self.0.shared.fetch(after)
+        self.0.shared.fetch(after, None)
+    }
+
+    /// The same for one that reads on and on: what all of these have passed need not stay in memory. With its number
+    /// ([`Watch::id`]), which is given back with the watch.
+    pub(crate) fn fetch_on(&self, after: u64, reader: u64) -> Fetch {
+        self.0.shared.fetch(after, Some(reader))
     }
 
     /// Changes what is wanted, under the lock of the appends. The first number that is judged by it.

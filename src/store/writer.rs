@@ -157,14 +157,14 @@ impl Writer {
     fn work(&mut self, shared: &Arc<Shared>, now: Duration, gate: Gate, nudged: bool) -> Result<Turn, Stop> {
         let mut worked = self.reserve(shared)?;
         let due = self.retry_at.is_none_or(|at| now >= at) || nudged || gate != Gate::Open;
+        if due {
+            self.retry_at = None;
+        }
         if let Some(records) = self.batch.as_ref().filter(|_| due).map(|batch| batch.records) {
             self.release(shared)?;
             self.keep_messages(shared, records)?;
             self.write(shared, now)?;
             worked = true;
-        }
-        if due {
-            self.retry_at = None;
         }
         worked |= self.run_timers(shared, now, nudged)?;
         if gate != Gate::Open && !worked && self.batch.is_none() {
@@ -239,8 +239,7 @@ impl Writer {
                 last_time: piece.last_time,
             });
         }
-        let fresh = self.records == 0 && self.offset == SEGMENT_HEADER;
-        Part::of(&piece.bytes, piece.gap, room, most, fresh)
+        Part::of(&piece.bytes, piece.gap, room, most, self.records == 0)
     }
 
     fn write_part(&mut self, piece: &mut Piece, part: &Part) -> Result<(), Stop> {
@@ -303,15 +302,15 @@ impl Writer {
             newest.last = last;
         }
         self.written.drain(..).for_each(|written| ring.push(written));
-        let spare = ring.take_spare();
-        drop(ring);
+        let spares = ring.take_spares();
+        shared.note_crowd(ring);
         let mut books = locked(&shared.books);
         self.update(&mut books.segments, last);
         // Where nobody has to read it, what is too large goes at once.
         books.release |= self.offset > shared.segment_size;
         let plan = self.plan(shared, &books);
         drop(books);
-        shared.publish(last, rest, plan, spare).into_iter().for_each(Waker::wake);
+        shared.publish(last, rest, plan, spares).into_iter().for_each(Waker::wake);
     }
 
     /// Tells the books how far this segment is.
@@ -343,7 +342,7 @@ impl Writer {
         };
         Plan {
             left: size.saturating_sub(self.offset + (record::SEAL + 2 * record::MARK) as u64),
-            fresh: self.records == 0 && self.offset == SEGMENT_HEADER,
+            fresh: self.records == 0,
             more: if drops { u64::MAX } else { free + spare },
             segment: usable,
             most: (options.max_bytes / size.max(1)).saturating_sub(1),

@@ -160,6 +160,8 @@ impl Decoder {
     /// Passes messages of one short frame each, what most runs are made of: where they end, and how many.
     fn pass_plain(&self, bytes: &[u8], max_messages: usize, max_bytes: usize) -> (usize, usize) {
         let longest = self.limits.max_frame.min(self.limits.max_message);
+        // A limit of no frame at all is a limit, too.
+        let max_messages = if self.limits.max_frames_per_message == 0 { 0 } else { max_messages };
         let (mut end, mut count) = (0, 0);
         while count < max_messages && (count == 0 || end < max_bytes) {
             // No flag at all: the only frame of its message, with a short header.
@@ -573,6 +575,67 @@ mod tests {
             decode(&small(), &pieces) == whole && decode(&small(), &bytes.chunks(1).collect::<Vec<_>>()) == whole
         }
         QuickCheck::new().tests(2000).quickcheck(property as fn(Stream) -> bool);
+    }
+
+    /// Frames of every form at small limits. Where `odd`, each has a reserved flag, which says nothing but keeps it from
+    /// being passed as plain.
+    fn frames_at_limits(picks: &[(u8, u8)], odd: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for &(form, size) in picks {
+            // Many plain ones, some with more to follow, few commands, in both forms.
+            let flags = [0, 0, 0, 0, 1, 2, 3, 4][usize::from(form % 8)];
+            let size = [0, 1, 2, 63, 64, 65, 254, 255][usize::from(size % 8)];
+            let body = vec![size; usize::from(size)];
+            if flags & 2 == 0 {
+                bytes.extend([flags | odd, size]);
+            } else {
+                bytes.extend(header(flags | odd, u64::from(size)));
+            }
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    #[test]
+    fn plain_messages_are_passed_like_all_others() {
+        fn property(picks: Vec<(u8, u8)>, limits: (u8, u8, u8), maxima: (u8, u16), cut: usize) -> bool {
+            let size = |pick: u8| [1, 2, 64, 254, 255, 320, 1000, 5000][usize::from(pick % 8)];
+            let limits = Limits {
+                max_frame: size(limits.0),
+                max_message: size(limits.1),
+                max_frames_per_message: usize::from(limits.2 % 4),
+                ..small()
+            };
+            let read = |odd: u8| {
+                let bytes = frames_at_limits(&picks, odd);
+                let (front, back) = bytes.split_at(cut % (bytes.len() + 1));
+                let mut decoder = Decoder::new(&limits, Version::V3_1);
+                let (mut buf, mut steps) = (BytesMut::new(), Vec::new());
+                for piece in [front, back] {
+                    buf.extend_from_slice(piece);
+                    loop {
+                        let step = decoder.next(&mut buf, usize::from(maxima.0 % 8), usize::from(maxima.1));
+                        let go_on = matches!(step, Ok(Some(_)));
+                        let plain = step.map(|item| match item {
+                            Some(Item::Messages { mut bytes, count }) => {
+                                let messages: Vec<_> = std::iter::from_fn(|| take_message(&mut bytes)).collect();
+                                (count, messages, None)
+                            }
+                            Some(Item::Command(command)) => (0, Vec::new(), Some(command)),
+                            None => (0, Vec::new(), None),
+                        });
+                        steps.push((plain, decoder.wanted(), decoder.blocked(), buf.len()));
+                        if !go_on {
+                            break;
+                        }
+                    }
+                }
+                steps
+            };
+            read(0) == read(0x40)
+        }
+        let property = property as fn(Vec<(u8, u8)>, (u8, u8, u8), (u8, u16), usize) -> bool;
+        QuickCheck::new().tests(2000).quickcheck(property);
     }
 
     #[test]

@@ -39,11 +39,12 @@ pub(crate) fn encode_message(out: &mut impl BufMut, message: &Message) {
 /// few moves, one of variable length a call: what stands behind the body is cut off again.
 #[inline(always)]
 pub(crate) fn encode_short(out: &mut Vec<u8>, room: &[u8], len: usize) -> usize {
-    let end = out.len() + SHORT_HEADER + len;
+    let whole = len.saturating_add(SHORT_HEADER);
+    let end = out.len().saturating_add(whole);
     out.extend_from_slice(&[0, len as u8]);
     out.extend_from_slice(room);
     out.truncate(end);
-    SHORT_HEADER + len
+    whole
 }
 
 fn encode_many(out: &mut impl BufMut, message: &Message) {

@@ -4,13 +4,15 @@
 //! is dropped and acknowledged again. Deliveries carry a tag that leads back here. Driven by the connection's task
 //! for what arrives, by the receiver's for what is done. Next: `durable::holder`.
 
+mod saver;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use self::saver::Saver;
 use crate::durable::holder::{Memory, Session};
 use crate::engine::events::{Events, lock};
 use crate::engine::shared::{Shared, Via};
@@ -28,7 +31,7 @@ use crate::options::spool::{Ack, HolderOptions};
 use crate::queue::PeerKey;
 use crate::queue::inbox::{Ledger, Tag};
 use crate::queue::outbound::Outbound;
-use crate::store::cursor::{Done, FileCursor};
+use crate::store::cursor::FileCursor;
 use crate::wire::command::durable::{self as wire, Durable, Nack, Refusal, Start, Started};
 use crate::wire::frame;
 
@@ -185,47 +188,6 @@ impl Ledger for SpoolLedger {
     }
 }
 
-/// Writes what is done to the user's file: one write at a time, away from the tasks.
-struct Saver {
-    /// None once the socket is closed: then the file is free for another.
-    file: Mutex<Option<FileCursor>>,
-    /// What is to be written, by whoever gets to it first.
-    wanted: Mutex<bool>,
-    holder: Mutex<Weak<Holder>>,
-}
-
-impl Saver {
-    fn save_soon(self: &Arc<Self>) {
-        if std::mem::replace(&mut *lock(&self.wanted), true) {
-            return;
-        }
-        let saver = self.clone();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || saver.save())),
-            Err(_) => saver.save(),
-        }
-    }
-
-    fn save(&self) {
-        let mut file = lock(&self.file);
-        let Some(file) = file.as_mut() else { return };
-        *lock(&self.wanted) = false;
-        let Some(holder) = lock(&self.holder).upgrade() else { return };
-        let ledgers: Vec<Arc<SpoolLedger>> = lock(&holder.ledgers).values().cloned().collect();
-        let states: Vec<Done> = ledgers
-            .iter()
-            .map(|ledger| {
-                let state = lock(&ledger.state);
-                (ledger.spool, state.memory.done(), state.memory.ranges())
-            })
-            .collect();
-        if let Err(error) = file.save(&states) {
-            let error = format!("cursor file: {error}");
-            holder.events.emit_kept(Event::SpoolFailed { error });
-        }
-    }
-}
-
 impl Holder {
     pub(crate) fn open(
         options: &Options,
@@ -238,11 +200,7 @@ impl Holder {
         if let Some(path) = &holder.cursor_file {
             let (file, states) = FileCursor::open(Path::new(path))?;
             known.extend(states.into_iter().map(|(spool, done, ranges)| (spool, Memory::new(done, ranges))));
-            saver = Some(Arc::new(Saver {
-                file: Mutex::new(Some(file)),
-                wanted: Mutex::new(false),
-                holder: Mutex::new(Weak::new()),
-            }));
+            saver = Some(Arc::new(Saver::new(file)));
         }
         for token in &holder.resume {
             let further = known.get(&token.spool).is_none_or(|memory| memory.done() < token.sequence);
@@ -279,7 +237,7 @@ impl Holder {
             hand: Mutex::default(),
         });
         if let Some(saver) = &holder.saver {
-            *lock(&saver.holder) = Arc::downgrade(&holder);
+            saver.belongs_to(&holder);
         }
         Ok(holder)
     }
@@ -287,8 +245,7 @@ impl Holder {
     /// Writes what is done to the user's file, and gives the file back. Blocking.
     pub(crate) fn close(&self) {
         if let Some(saver) = &self.saver {
-            saver.save();
-            *lock(&saver.file) = None;
+            saver.close();
         }
     }
 
@@ -467,6 +424,9 @@ impl Holding {
     }
 
     fn begin(&mut self, shared: &Shared, started: &Started) {
+        if let (Some(saver), Some(runtime)) = (&self.holder.saver, shared.runtime()) {
+            saver.move_in(runtime);
+        }
         // Whoever came to us comes with another key the next time.
         let dialed = matches!(shared.table().get(&self.key).map(|entry| entry.via), Some(Via::Dial(_)));
         let before = if dialed { lock(&self.holder.last).insert(self.key, started.spool) } else { None };

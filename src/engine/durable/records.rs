@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use crate::store::log::Log;
-use crate::store::reader::{Chunk, Fetch, Taken};
+use crate::store::reader::{Buffers, Chunk, Fetch, Taken};
 
 /// What stands after a position.
 pub(super) enum Found {
@@ -32,18 +32,50 @@ pub(super) struct Records {
     /// How far the chunk was read: it cannot go back.
     passed: u64,
     hand: Option<Taken>,
-    reading: Option<JoinHandle<io::Result<Chunk>>>,
+    reading: Option<JoinHandle<(io::Result<Chunk>, Buffers)>>,
+    /// Of what was read from the disk.
+    buffers: Buffers,
     /// Records behind the ring are read from the disk; else they are passed over.
     from_disk: bool,
+    /// Its number, if it reads on and on.
+    reader: Option<u64>,
 }
 
 impl Records {
     pub(super) fn new(log: Log, from_disk: bool) -> Records {
-        Records { log, chunk: None, passed: 0, hand: None, reading: None, from_disk }
+        Records {
+            log,
+            chunk: None,
+            passed: 0,
+            hand: None,
+            reading: None,
+            buffers: Buffers::default(),
+            from_disk,
+            reader: None,
+        }
+    }
+
+    /// With the number of the connection's watch, for as long as that lives.
+    pub(super) fn of_reader(self, reader: u64) -> Records {
+        Records { reader: Some(reader), ..self }
     }
 
     /// The record in hand.
     pub(super) fn hand(&self) -> Option<&Taken> {
+        self.hand.as_ref()
+    }
+
+    /// The record behind the one in hand, `after`, if that is all there is to it: nothing is to be read, and nothing is
+    /// missing between. It is in hand then; a record that is not given stays to be found by [`Records::poll_after`].
+    #[inline]
+    pub(super) fn pull(&mut self, after: u64) -> Option<&Taken> {
+        if self.hand.as_ref().is_none_or(|hand| hand.sequence != after) {
+            return None;
+        }
+        let next = self.chunk.as_mut()?.next()?;
+        // One behind, so that asking for it again finds it in hand.
+        self.passed = next.sequence.saturating_sub(1);
+        self.hand.insert(next).missing.is_none().then_some(())?;
         self.hand.as_ref()
     }
 
@@ -56,7 +88,9 @@ impl Records {
             if let Some(reading) = &mut self.reading {
                 let read = std::task::ready!(Pin::new(reading).poll(cx));
                 self.reading = None;
-                self.chunk = Some(read.map_err(io::Error::other)??);
+                let (chunk, buffers) = read.map_err(io::Error::other)?;
+                self.buffers = buffers;
+                self.chunk = Some(chunk?);
             }
             if self.hand.as_ref().is_some_and(|record| record.sequence > after) {
                 return Poll::Ready(Ok(Found::Record));
@@ -78,8 +112,15 @@ impl Records {
                 }
             }
             self.passed = after;
-            match self.log.fetch(after) {
-                Fetch::Nothing => return Poll::Ready(Ok(Found::End)),
+            let next = match self.reader {
+                Some(reader) => self.log.fetch_on(after, reader),
+                None => self.log.fetch(after),
+            };
+            match next {
+                Fetch::Nothing => {
+                    self.buffers.clear();
+                    return Poll::Ready(Ok(Found::End));
+                }
                 Fetch::Chunk(chunk) => self.chunk = Some(chunk),
                 Fetch::Disk(_) if !self.from_disk => {
                     let oldest = self.log.oldest_in_memory();
@@ -88,7 +129,10 @@ impl Records {
                     }
                     return Poll::Ready(Ok(Found::Behind(self.log.visible())));
                 }
-                Fetch::Disk(read) => self.reading = Some(tokio::task::spawn_blocking(move || read.run())),
+                Fetch::Disk(read) => {
+                    let mut buffers = std::mem::take(&mut self.buffers);
+                    self.reading = Some(tokio::task::spawn_blocking(move || (read.run_into(&mut buffers), buffers)));
+                }
             }
         }
     }

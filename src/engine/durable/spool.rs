@@ -30,6 +30,8 @@ use crate::wire::command::durable::Refusal;
 pub(crate) const OUTBOX: &str = "";
 /// Appends after which a sender lets others run.
 const TOLL: u64 = 256;
+/// So long a sender waits then, at most, for a reader that is about to fall behind.
+const MOMENT: Duration = Duration::from_millis(1);
 /// What is done above a cursor that stands still is told to the registry this often.
 const ADVANCE_EVERY: Duration = Duration::from_millis(200);
 
@@ -261,6 +263,16 @@ impl Spool {
     /// Whether a sender should let others run now.
     pub(crate) fn takes_toll(&self) -> bool {
         self.appends.fetch_add(1, Ordering::Relaxed) % TOLL == TOLL - 1
+    }
+
+    /// A moment for a reader that would else lose touch with what is in memory: reading it back from the disk would
+    /// take more of the machine than all the rest. One that is too slow all the same loses touch and is not waited for,
+    /// so a slow name, connected or not, holds up nobody for longer than that once.
+    pub(crate) async fn keep_touch(&self) {
+        if self.log.is_crowded() {
+            let caught_up = poll_fn(|cx| self.log.poll_uncrowded(cx));
+            let _ = crate::engine::within(Some(MOMENT), caught_up).await;
+        }
     }
 
     pub(crate) fn is_outbox(&self) -> bool {

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
-use self::lot::Lot;
+use self::lot::{Arena, LOT, Lot};
 use super::claim::{Claim, Granted, Save};
 use super::records::{Found, Records};
 use super::spool::{Name, NameState, Spool};
@@ -83,6 +83,7 @@ pub(crate) struct Spooler {
     topics: Filter,
     records: Records,
     again: Records,
+    arena: Arena,
     watch: Watch,
     /// The number delivered last, in order.
     prev: u64,
@@ -126,8 +127,9 @@ impl Spooler {
             user: guest.user.map(str::to_owned),
             silence: guest.silence,
             topics: Filter::default(),
-            records: Records::new(log.clone(), true),
+            records: Records::new(log.clone(), true).of_reader(watch.id()),
             again: Records::new(log, true),
+            arena: Arena::default(),
             watch,
             prev: 0,
             since: Instant::now(),
@@ -149,7 +151,7 @@ impl Spooler {
         self.spool.events.emit(Event::PlainPeer { peer: self.address.to_string() });
         if !self.spool.is_outbox() {
             self.topics.iter().for_each(|(prefix, _)| self.spool.change_plain(prefix, true));
-            self.records = Records::new(self.spool.log.clone(), false);
+            self.records = Records::new(self.spool.log.clone(), false).of_reader(self.watch.id());
             let position = self.spool.log.newest();
             self.spool.plain_at(self.key, position);
             self.role = Role::Plain { position };
@@ -402,14 +404,16 @@ impl Spooler {
         state.queue.set_lead(lead);
         let blocked = shared.outbound.is_blocked(self.key);
         let mut waiting = shared.outbound.backlog(self.key);
-        let (mut lot, mut filled) = (Lot::default(), false);
+        let run = self.spool.is_outbox() || state.filter.is_everything();
+        let fresh = |waiting: usize| Lot::new(run, LOT.min(BACKLOG.saturating_sub(waiting)));
+        let (mut lot, mut filled) = (fresh(waiting), false);
         loop {
             let takes = !blocked && waiting + lot.bytes < BACKLOG;
             self.set_ready(state, holder, takes);
             let step = if takes { self.step(name, state, holder, now, &mut lot, cx)? } else { Step::Wait };
             if lot.is_full() || !matches!(step, Step::On) {
                 waiting += lot.bytes;
-                filled |= self.announce(shared, std::mem::take(&mut lot));
+                filled |= self.announce(shared, std::mem::replace(&mut lot, fresh(waiting)));
             }
             if matches!(step, Step::Wait) {
                 return Ok(filled);
@@ -485,7 +489,8 @@ impl Spooler {
                     None => self.pass_missing(name, state, sequence),
                     Some(record) => {
                         lot.again = true;
-                        self.spool.hand_out(name, state, holder, record, |tries| lot.push(record, tries));
+                        let arena = &mut self.arena;
+                        self.spool.hand_out(name, state, holder, record, |tries| lot.push(arena, record, tries));
                     }
                 }
                 Ok(Step::On)
@@ -524,6 +529,9 @@ impl Spooler {
                     Poll::Ready(()) => Ok(Step::On),
                     Poll::Pending => {
                         state.wait(cx);
+                        if lot.entries.is_empty() {
+                            self.arena.clear();
+                        }
                         Ok(Step::Wait)
                     }
                 }
@@ -551,11 +559,28 @@ impl Spooler {
                 if unwanted {
                     state.queue.skip(record.sequence);
                     self.spool.advance(name, state, false);
-                } else {
-                    self.spool.hand_out(name, state, holder, record, |tries| lot.push(record, tries));
+                    return Ok(Step::On);
                 }
+                let (sequence, arena) = (record.sequence, &mut self.arena);
+                self.spool.hand_out(name, state, holder, record, |tries| lot.push(arena, record, tries));
+                self.run_on(name, state, holder, sequence, lot);
                 Ok(Step::On)
             }
+        }
+    }
+
+    /// The records right behind `after`, for as long as there is nothing to be decided: what a name that is well and
+    /// quick gets.
+    fn run_on(&mut self, name: &Arc<Name>, state: &mut NameState, holder: HolderKey, after: u64, lot: &mut Lot) {
+        let mut after = after;
+        while !lot.is_full() && state.queue.goes_on(holder) {
+            let Some(record) = self.records.pull(after) else { return };
+            if !state.filter.matches(record.topic(), record.sequence) {
+                return; // It stays in hand.
+            }
+            after = record.sequence;
+            let arena = &mut self.arena;
+            self.spool.hand_out(name, state, holder, record, |tries| lot.push(arena, record, tries));
         }
     }
 
@@ -567,7 +592,7 @@ impl Spooler {
         let count = lot.entries.len();
         if let Role::Kernel { written, .. } = &mut self.role {
             written.extend(lot.entries.iter().map(|entry| entry.sequence));
-            shared.outbound.push_records(self.key, lot.finish(None), count);
+            shared.outbound.push_records(self.key, lot.finish(&mut self.arena, None), count);
             return true;
         }
         let first = lot.entries.first().map_or(0, |entry| entry.sequence);
@@ -580,7 +605,7 @@ impl Spooler {
         }
         let mut out = BytesMut::with_capacity(64 + entries.len() * 4);
         wire::encode(&mut out, &Durable::Deliveries(Deliveries { again: lot.again, prev, entries }));
-        shared.outbound.push_records(self.key, lot.finish(Some(out.freeze())), count);
+        shared.outbound.push_records(self.key, lot.finish(&mut self.arena, Some(out.freeze())), count);
         true
     }
 

@@ -207,7 +207,7 @@ pub(crate) struct Front {
     pub(crate) nudged: bool,
     /// An append was refused for want of space, and nobody told of it yet.
     pub(crate) tell_full: bool,
-    pub(crate) spare: Option<BytesMut>,
+    spares: Vec<BytesMut>,
     pub(crate) max_record: u64,
     /// Kept free at the front of a batch.
     pub(crate) mark: usize,
@@ -239,7 +239,7 @@ impl Front {
             asleep: false,
             nudged: false,
             tell_full: false,
-            spare: None,
+            spares: Vec::new(),
             max_record,
             mark,
             refused: 0,
@@ -397,7 +397,7 @@ impl Front {
     fn next_buffer(&mut self, size: usize) {
         let want = (size + self.mark).max(self.chunk);
         self.chunk = (self.chunk * 2).min(CHUNK_MAX);
-        let bytes = match self.spare.take() {
+        let bytes = match self.spares.pop() {
             Some(mut spare) => {
                 spare.clear();
                 spare.reserve(want);
@@ -409,6 +409,12 @@ impl Front {
         if full.records > 0 {
             self.pieces.push_back(full);
         }
+    }
+
+    /// Used buffers, to be used again.
+    pub(super) fn take_spares(&mut self, spares: Vec<BytesMut>) {
+        self.spares.extend(spares);
+        self.spares.truncate(MOST_OPEN.div_ceil(CHUNK_MAX));
     }
 
     /// What is open, if anything.

@@ -318,7 +318,10 @@ fn write_gap(active: &mut Segment, to: u64, now: i64, reason: GapReason) -> io::
 /// Events of what recovery found, and counters.
 fn report(shared: &Shared, recovered: &Recovered) {
     Counters::add(&shared.counters.recovered_bytes, recovered.torn);
-    for damage in &recovered.damage {
+    let head = locked(&shared.books).registry.head;
+    // A crash may take files that were on their way out in any order: no loss, they were let go.
+    let let_go = |damage: &&Damage| damage.bytes == 0 && damage.from <= damage.to && damage.to < head;
+    for damage in recovered.damage.iter().filter(|damage| !let_go(damage)) {
         let Damage { segment, offset, bytes, from, to } = damage.clone();
         Counters::add(&shared.counters.damaged_bytes, bytes);
         Counters::add(&shared.counters.damaged_records, to.saturating_add(1).saturating_sub(from));

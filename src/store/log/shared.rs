@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(super) making: Mutex<()>,
     visible: AtomicU64,
     newest: AtomicU64,
+    /// The ring is crowded.
+    pub(super) crowded: AtomicBool,
     /// Everything up to here is synced.
     pub(crate) durable: AtomicU64,
     /// The number of the last record that is synced: unlike `durable` no number that nobody wanted.
@@ -112,6 +114,7 @@ impl Shared {
             making: Mutex::new(()),
             visible: AtomicU64::new(newest),
             newest: AtomicU64::new(newest),
+            crowded: AtomicBool::new(false),
             durable: AtomicU64::new(newest),
             safe: AtomicU64::new(parts.safe),
         }
@@ -358,13 +361,11 @@ impl Shared {
 
     /// Everything up to `last` reached the policy's level, and what nobody wanted after it, unless the `rest` of a
     /// batch is to come. Who is to be woken.
-    pub(crate) fn publish(&self, last: u64, rest: bool, plan: Plan, spare: Option<BytesMut>) -> Vec<Waker> {
+    pub(crate) fn publish(&self, last: u64, rest: bool, plan: Plan, spares: Vec<BytesMut>) -> Vec<Waker> {
         let mut front = locked(&self.front);
         front.in_flight = rest;
         front.replan(plan);
-        if spare.is_some() {
-            front.spare = spare;
-        }
+        front.take_spares(spares);
         let visible = if front.open_records() == 0 && !rest { front.newest() } else { last };
         if visible > self.visible() {
             self.visible.store(visible, Ordering::Release);
@@ -420,12 +421,18 @@ impl Shared {
 
     // Reading.
 
-    pub(crate) fn fetch(self: &Arc<Self>, after: u64) -> Fetch {
+    pub(crate) fn fetch(self: &Arc<Self>, after: u64, reader: Option<u64>) -> Fetch {
         let visible = self.visible();
         if after >= visible {
             return Fetch::Nothing;
         }
-        match locked(&self.ring).after(after) {
+        let mut ring = locked(&self.ring);
+        if let Some(reader) = reader {
+            ring.note_reader(reader, after);
+        }
+        let hit = ring.after(after);
+        self.note_crowd(ring);
+        match hit {
             Hit::Batch(written) => return Fetch::Chunk(Chunk::of_batch(written, after)),
             Hit::Newest => return Fetch::Chunk(Chunk::empty(visible)),
             Hit::Miss => {}

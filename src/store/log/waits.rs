@@ -4,11 +4,13 @@
 //! number first, then takes the lock. So nobody misses a wake. Absent: room, which is granted in line by `front`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::Unaccepted;
 use super::shared::{Shared, locked};
+use crate::store::ring::Ring;
 
 /// All that wait.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(crate) struct Waits {
     flushes: Vec<(u64, Waker)>,
     watchers: BTreeMap<u64, (u64, Waker)>,
     next_watcher: u64,
+    /// Who would let the readers come nearer.
+    paced: Vec<Waker>,
     /// Writing failed; numbers up to this one were on their way.
     failed: Option<u64>,
 }
@@ -55,6 +59,11 @@ impl Waits {
         let mut wakers: Vec<Waker> = std::mem::take(&mut self.accepted).into_values().collect();
         wakers.extend(self.flushes.drain(..).map(|flush| flush.1));
         wakers
+    }
+
+    /// Takes out who waits for the readers.
+    fn caught_up(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.paced)
     }
 
     fn verdict(&self, sequence: u64) -> Option<Unaccepted> {
@@ -109,6 +118,41 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// What became of the ring is known to those who append. Lets go of it.
+    pub(crate) fn note_crowd(&self, ring: MutexGuard<'_, Ring>) {
+        let crowded = ring.is_crowded();
+        let was = self.crowded.load(Ordering::Relaxed);
+        if was != crowded {
+            self.crowded.store(crowded, Ordering::Release);
+        }
+        drop(ring);
+        if was && !crowded {
+            let wakers = locked(&self.waits).caught_up();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn poll_uncrowded(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_crowded() {
+            return Poll::Ready(());
+        }
+        let mut waits = locked(&self.waits);
+        if !self.is_crowded() {
+            return Poll::Ready(());
+        }
+        if !waits.paced.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waits.paced.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
 /// To be woken when more becomes visible.
 pub(crate) struct Watch {
     shared: Arc<Shared>,
@@ -122,6 +166,11 @@ impl Watch {
         waits.next_watcher += 1;
         drop(waits);
         Watch { shared, id }
+    }
+
+    /// Its number among the readers.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Ready when more than `after` is visible. Numbers that nobody wanted may become visible without a wake, for
@@ -147,6 +196,9 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        let mut ring = locked(&self.shared.ring);
+        ring.forget_reader(self.id);
+        self.shared.note_crowd(ring);
         let gone = locked(&self.shared.waits).watchers.remove(&self.id);
         drop(gone);
     }

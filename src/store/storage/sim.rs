@@ -1,8 +1,8 @@
 //! A disk in memory that loses power, fills up and fails by script: [`SimStorage`].
 //!
-//! What a crash may leave is in `content` and `disk`. Everything follows from seeds and from the order of calls, so a seed and a
-//! call number replay a run. [`at_every_call`] runs a workload against a crash after each of its calls. It is
-//! stricter than most file systems: nothing is ordered unless it was synced.
+//! What a crash may leave is in `content` and `disk`. Everything follows from seeds and from the order of calls, so a
+//! seed and a call number replay a run. [`at_every_call`] runs a workload against a crash after each of its calls. It
+//! is stricter than most file systems: nothing is ordered unless it was synced.
 
 use std::io;
 use std::ops::Range;
@@ -559,11 +559,8 @@ impl File for SimFile {
     fn allocate(&self, len: u64) -> io::Result<()> {
         let (mut state, _) = self.enter(Call::Allocate)?;
         let room = state.disk.room();
-        if state.disk.files[self.file].allocate(position(len)?, room) {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::StorageFull.into())
-        }
+        let allocated = state.disk.files[self.file].allocate(position(len)?, room);
+        if allocated { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 }
 

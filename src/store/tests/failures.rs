@@ -165,6 +165,33 @@ fn a_full_disk_has_room_when_everybody_has_read() {
     assert!(bench.append("more").is_ok());
 }
 
+/// What is done and takes all the room goes when there is room for another. Until then the rest is done on time.
+#[test]
+fn a_full_disk_holds_up_no_timer() {
+    let every = Duration::from_secs(5);
+    let mut options = options(Sync::Every(every));
+    (options.append_all, options.min_free_disk) = (false, Some(1 << 20));
+    let sim = SimStorage::new(4);
+    let bench = Bench::open(&sim, &options, true);
+    sim.quota(Some(sim.used() + (1 << 19)));
+    assert_eq!(bench.append(&"x".repeat(30_000)), Ok(1));
+    bench.settle();
+    bench.log.advance("", 1, &[]);
+    assert_eq!(bench.settle(), Turn::Stuck);
+    assert_eq!((bench.log.durable(), bench.log.stats().records), (0, 1));
+    for _ in 0..50 {
+        bench.clock.advance(every / 50);
+        bench.settle();
+    }
+    assert_eq!((bench.log.durable(), bench.log.stats().records), (1, 1));
+    let again = Bench::open(&sim.crash(1), &options, true);
+    assert_eq!(again.log.registry(|registry| registry.names[""].cursor), 1);
+    sim.quota(None);
+    bench.clock.advance(Duration::from_millis(200));
+    bench.settle();
+    assert_eq!((bench.log.stats().records, bench.log.stats().state), (0, LogState::Open));
+}
+
 #[test]
 fn a_full_disk_drops_the_oldest_and_tells() {
     let (_sim, bench) = full(WhenFull::DropOldest);

@@ -266,7 +266,8 @@ impl Ledger {
         }
         let turn = bench.settle();
         self.note(bench);
-        if keeps || turn == Turn::Ended || sim.stopped() || !self.delayed.is_empty() {
+        let small_disk = sim.storage().space().map_or(true, |space| space.total < 1 << 40);
+        if keeps || turn == Turn::Ended || small_disk || !self.delayed.is_empty() {
             return;
         }
         let accepted = self.accepted;
@@ -380,7 +381,8 @@ impl Ledger {
         ledger.durable = if synced { self.accepted } else { self.durable };
         ledger.compare(&bench, false);
         if synced && !self.holes {
-            assert_eq!(bench.read(bench.log.oldest().saturating_sub(1)).1, [], "nothing is missing");
+            let head = bench.log.oldest().max(bench.log.registry(|registry| registry.head));
+            assert_eq!(bench.read(head.saturating_sub(1)).1, [], "nothing is missing");
         }
         ledger.check_names(&bench, options);
         assert!(bench.log.newest() >= self.given, "d04: {} was given", self.given);

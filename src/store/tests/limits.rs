@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ledger::{Op, run};
 use super::*;
 use crate::options::spool::WhenFull;
 use crate::store::log::front::STEP;
@@ -234,24 +235,14 @@ fn d08_what_is_larger_than_the_limit_goes_at_once_where_nobody_has_to_read_it() 
 /// On the way to another segment nothing may go there a second time: both would have one name.
 #[test]
 fn d08_room_for_what_is_too_large_is_made_once() {
+    let mut options = small(WhenFull::Block);
+    (options.max_bytes, options.max_messages, options.max_lag_bytes) = (24 << 10, 40, 6000);
     let sim = SimStorage::new(22);
-    let bench = Bench::open(&sim, &small(WhenFull::DropName), false);
-    bench.log.declare("slow", &[b""]);
-    bench.append("first").unwrap();
-    bench.settle();
-    // One batch: what pins the rest goes while it is written.
-    for size in [9000, 30_000, 10, 10] {
-        bench.append(&"x".repeat(size)).unwrap();
-    }
-    bench.settle();
-    let sim = sim.kill();
-    let bench = Bench::open(&sim, &small(WhenFull::DropName), false);
-    bench.log.declare("new", &[b""]);
-    bench.append("after").unwrap();
-    bench.settle();
-    let bench = Bench::open(&sim.kill(), &small(WhenFull::DropName), false);
-    assert!(!bench.ear.heard("Damaged"), "{:?}", bench.ear.events.lock().unwrap());
-    assert!(bench.texts(bench.log.oldest() - 1).iter().any(|record| record.1 == "after"));
+    let big = [Op::Declare(b'a'), Op::Later(0), Op::Append(b'a', 60_000), Op::Turn];
+    let small = [Op::Append(b'c', 100), Op::Settle, Op::Append(b'a', 300), Op::Settle];
+    let ledger = run(&sim, &options, false, &[big, small].concat());
+    let bench = ledger.check(&sim.kill(), &options, false, false);
+    ledger.goes_on(&bench);
 }
 
 #[test]

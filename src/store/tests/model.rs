@@ -172,3 +172,37 @@ fn d01_to_d08_random_lives_keep_every_promise() {
     QuickCheck::new().tests(lives).quickcheck(property as fn(Life) -> bool);
     println!("{lives} lives");
 }
+
+/// The power goes while segments that everybody has read are removed, and only the second one is gone after it.
+#[test]
+fn d08_what_was_let_go_is_not_damaged() {
+    use Op::{Append, Bury, Declare, Drain, Later, Settle, Turn, Wait};
+    let first = vec![Declare(99), Append(99, 300), Drain, Later(9516), Bury];
+    let second = vec![
+        Declare(98),
+        Append(99, 5000),
+        Turn,
+        Append(98, 5000),
+        Later(12245),
+        Append(98, 10),
+        Settle,
+        Declare(97),
+        Append(97, 300),
+        Turn,
+        Wait(3_700_000),
+        Append(97, 900),
+        Settle,
+    ];
+    let stretches = vec![(first, End::Close), (second, End::PowerAfter(98, 13_497_739_510_209_645_593))];
+    live(&Life { policy: 1, small: false, all: false, push: false, stretches });
+}
+
+/// The registry does not fit on the disk just when a name is evicted.
+#[test]
+fn d08_a_name_that_goes_on_a_full_disk_is_told_of() {
+    use Op::{Append, Bury, Declare, Drain, Drop, Turn, Wait};
+    let names = vec![Declare(98), Append(98, 100), Append(98, 5000), Declare(99), Drop(98), Drain, Drain, Bury, Drain];
+    let rest = vec![Wait(1100), Append(99, 10), Append(99, 5000), Bury, Append(97, 900), Turn];
+    let stretches = vec![(vec![], End::Close), ([names, rest].concat(), End::FailedCall(111, 0))];
+    live(&Life { policy: 63, small: false, all: true, push: false, stretches });
+}

@@ -30,9 +30,15 @@ impl Writer {
             return Ok(false);
         }
         shared.unpin();
-        if self.is_in_the_way(shared)
-            && let Err(stop) = self.rotate(shared, self.last + 1)
-        {
+        if !self.is_in_the_way(shared) {
+            return self.let_go(shared);
+        }
+        if self.retry_at.is_some() {
+            // On a full disk another segment waits for the next try.
+            locked(&shared.books).release = true;
+            return self.let_go(shared);
+        }
+        if let Err(stop) = self.rotate(shared, self.last + 1) {
             locked(&shared.books).release = true;
             return Err(stop);
         }
@@ -130,12 +136,16 @@ impl Writer {
         if gone.is_empty() {
             return Ok(());
         }
-        self.save(shared, false)?;
+        let saved = self.save(shared, false);
+        if matches!(saved, Err(Stop::Failed(_))) {
+            return saved;
+        }
+        // Without space for it the next save takes them away: they are told of here or never.
         for name in gone {
             shared.witness.event(Event::NameExpired { name: name.clone() });
             shared.witness.dropped(name);
         }
-        Ok(())
+        saved
     }
 
     /// Takes away all sealed segments up to number `upto`.
@@ -240,8 +250,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Names that nobody connected with for long.
-    /// True if one went.
+    /// Names that nobody connected with for long go. True if one went.
     pub(super) fn expire(&mut self, shared: &Arc<Shared>) -> Result<bool, Stop> {
         let wall = shared.clock.wall();
         let books = locked(&shared.books);

@@ -94,7 +94,10 @@ pub(crate) fn name_segment(storage: &dyn Storage, spare: Spare, header: &Header,
 impl Writer {
     /// Seals this segment and begins the next one, whose first number is `base`.
     pub(super) fn rotate(&mut self, shared: &Arc<Shared>, base: u64) -> Result<(), Stop> {
-        debug_assert!(base > self.base, "two segments of one name");
+        if base <= self.base {
+            // Its name would take the place of one that is there.
+            return Err(Stop::Failed(format!("{}: a second segment of this name", segment::file_name(base))));
+        }
         let spare = self.take_spare(shared)?;
         // Without a thread for it the writer does all of it itself.
         let sync = shared.options.sync != Sync::Never || !shared.threaded;

@@ -1,10 +1,12 @@
 //! The writer's thread, and one behind it that prepares files and syncs what need not be waited for.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Writer;
 use super::rotate::{AHEAD, make_file};
@@ -23,6 +25,9 @@ const LINGER_BYTES: usize = 64 << 10;
 const SMALL_BATCH: u64 = 64 << 10;
 const FILL: usize = 256 << 10;
 const FILL_PAUSE: Duration = Duration::from_millis(10);
+
+/// A sealed file is synced after so long: names that are quick have all of it by then, and it goes unsynced.
+const SOON: Duration = Duration::from_millis(100);
 
 enum Job {
     /// Makes the next file; filled with zeros if asked.
@@ -57,7 +62,7 @@ fn run(shared: &Arc<Shared>) {
 
 fn turn_and_sleep(shared: &Arc<Shared>) -> bool {
     collect(shared);
-    let before = shared.counters.batches.load(std::sync::atomic::Ordering::Relaxed);
+    let before = shared.counters.batches.load(Ordering::Relaxed);
     match shared.turn() {
         Turn::Ended => return false,
         Turn::Worked => linger(shared, before),
@@ -82,9 +87,7 @@ fn collect(shared: &Shared) {
 
 /// Without syncs batches would be tiny, and each costs its writer a call and its sender a wake.
 fn linger(shared: &Shared, before: u64) {
-    if shared.options.sync == Sync::Batch
-        || shared.counters.batches.load(std::sync::atomic::Ordering::Relaxed) == before
-    {
+    if shared.options.sync == Sync::Batch || shared.counters.batches.load(Ordering::Relaxed) == before {
         return;
     }
     let front = locked(&shared.front);
@@ -187,19 +190,40 @@ impl Writer {
 }
 
 fn work(shared: &Weak<Shared>, jobs: &Receiver<Job>) {
-    while let Ok(job) = jobs.recv() {
+    let mut sealed: VecDeque<Sealed> = VecDeque::new();
+    loop {
+        let wait = sealed.front().map_or(LONGEST_SLEEP, |first| first.due.saturating_duration_since(Instant::now()));
+        let job = jobs.recv_timeout(wait);
         let Some(shared) = shared.upgrade() else { return };
         match job {
-            Job::Prepare { fill } => prepare(&shared, fill),
-            Job::Sync { file, last } => {
-                // Everybody had it, and it is gone: a sync would write to the disk what nobody can read.
-                let gone = shared.oldest() > last;
-                let synced = if gone { Ok(()) } else { file.sync().and_then(|()| shared.storage.sync_dir()) };
-                match synced {
-                    Ok(()) => drop(shared.durable.fetch_max(last, std::sync::atomic::Ordering::AcqRel)),
-                    Err(e) => shared.fail(&format!("sync: {e}"), shared.newest()),
-                }
-            }
+            Ok(Job::Prepare { fill }) => prepare(&shared, fill),
+            Ok(Job::Sync { file, last }) => sealed.push_back(Sealed { file, last, due: Instant::now() + SOON }),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return sealed.into_iter().for_each(|old| old.sync(&shared)),
+        }
+        while sealed.front().is_some_and(|old| old.due <= Instant::now())
+            && let Some(old) = sealed.pop_front()
+        {
+            old.sync(&shared);
+        }
+    }
+}
+
+/// A sealed file that is to be synced.
+struct Sealed {
+    file: Arc<dyn File>,
+    last: u64,
+    due: Instant,
+}
+
+impl Sealed {
+    fn sync(self, shared: &Shared) {
+        // Everybody had it, and it is gone: a sync would write to the disk what nobody can read.
+        let gone = shared.oldest() > self.last;
+        let synced = if gone { Ok(()) } else { self.file.sync().and_then(|()| shared.storage.sync_dir()) };
+        match synced {
+            Ok(()) => drop(shared.durable.fetch_max(self.last, Ordering::AcqRel)),
+            Err(e) => shared.fail(&format!("sync: {e}"), shared.newest()),
         }
     }
 }

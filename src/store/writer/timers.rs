@@ -62,20 +62,22 @@ impl Writer {
         shared.save(both).map_err(|e| stop(&e, "names"))
     }
 
-    /// Does what is due. True if something was.
+    /// Does what is due. True if something was. A disk without space holds up nothing that needs none: it is told of
+    /// when all else is done.
     pub(super) fn run_timers(&mut self, shared: &Arc<Shared>, now: Duration, nudged: bool) -> Result<bool, Stop> {
-        let mut worked = self.release(shared)?;
+        let mut full = None;
+        let mut worked = aside(&mut full, self.release(shared))?;
         worked |= self.sync_by_time(shared, now)?;
         worked |= self.mark_quiet(shared, now)?;
         worked |= self.save_by_time(shared, now)?;
         if now >= self.timers.tick_at && self.has_ticks(shared) {
             self.timers.tick_at = now + TICK;
-            worked |= self.keep_limits(shared)?;
+            worked |= aside(&mut full, self.keep_limits(shared))?;
             self.tell_step(shared);
         }
         if now >= self.timers.hour_at {
             self.timers.hour_at = now + HOUR;
-            worked |= self.expire(shared)?;
+            worked |= aside(&mut full, self.expire(shared))?;
             self.tell_step(shared);
         }
         worked |= self.prepare(shared);
@@ -84,7 +86,7 @@ impl Writer {
             worked |= moved;
             self.timers.delay_at = next.map(|wait| now.saturating_add(wait));
         }
-        Ok(worked)
+        full.map_or(Ok(worked), Err)
     }
 
     fn has_ticks(&self, shared: &Shared) -> bool {
@@ -184,5 +186,16 @@ impl Writer {
         let last = shared.newest();
         let saved = shared.save_with(false, |registry| (registry.clean, registry.last) = (true, last));
         saved.map_err(|e| failed(&e, "names"))
+    }
+}
+
+/// Keeps a disk without space for later.
+fn aside(full: &mut Option<Stop>, result: Result<bool, Stop>) -> Result<bool, Stop> {
+    match result {
+        Err(stop @ Stop::Full(..)) => {
+            full.get_or_insert(stop);
+            Ok(false)
+        }
+        other => other,
     }
 }

@@ -33,7 +33,7 @@ ginnel      PUSH with a spool and no peer, so that every record is written and k
 ginnel-all  Never: send_all of a lot, each awaited, as the rivals' lots are.
 fjall       a keyspace, keys big-endian numbers as its readme says, one write batch a lot. Never: PersistMode::Buffer,
             its default. Batch: PersistMode::SyncData. Memtables of 64 MiB, the most it recommends; as many workers as
-            it chooses; nothing is compressed. (FIFO compaction, and values in files of their own, were slower when tried.)
+            it chooses; nothing is compressed. (FIFO compaction and values in own files were slower when tried.)
 redb        a table of u64 to bytes, one transaction a lot. Never: Durability::None. Batch: Durability::Immediate in
             one phase, its default. Cache of 4 GiB, so that all of it stays in memory, as in its own benchmarks.
 accepted    Never: ginnel and fjall have handed it to the system and keep it when the process is killed, redb keeps it

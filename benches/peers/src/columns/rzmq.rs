@@ -21,7 +21,7 @@ pub struct Rzmq {
     pub uring: bool,
 }
 
-/// What came: one frame by `recv`, or several by `recv_multipart`, which only a ROUTER needs.
+/// What came: one frame by `recv`, or several by `recv_multipart`, for a ROUTER and a DEALER (who gets its identity, too, over inproc).
 pub enum Received {
     One(Msg),
     Several(Vec<Msg>),
@@ -119,7 +119,7 @@ impl Library for Rzmq {
     #[inline]
     async fn receive((socket, kind): &mut (Socket, Kind)) -> Outcome<Received> {
         Ok(match kind {
-            Kind::Router => Received::Several(socket.recv_multipart().await?),
+            Kind::Router | Kind::Dealer => Received::Several(socket.recv_multipart().await?),
             _ => Received::One(socket.recv().await?),
         })
     }

@@ -13,7 +13,8 @@ impl Spooler {
     pub(super) fn fill_plain(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<bool, Reason> {
         let Role::Plain { mut position } = self.role else { return Ok(false) };
         let hwm = shared.options.send_hwm as u64;
-        let (mut lot, mut count, mut filled) = (Lot::default(), 0, false);
+        let fresh = || Lot::new(false, LOT);
+        let (mut lot, mut count, mut filled) = (fresh(), 0, false);
         // Nobody but this task adds to the queue, so it is looked at once.
         let blocked = shared.outbound.is_blocked(self.key);
         let mut waiting = shared.outbound.backlog(self.key);
@@ -45,19 +46,20 @@ impl Spooler {
                     let Some(record) = self.records.hand() else { break };
                     position = record.sequence;
                     if self.topics.matches(record.topic(), record.sequence) && !self.spool.is_expired(record) {
-                        lot.push_body(&record.body);
+                        lot.push_body(&mut self.arena, &record.body);
                         count += 1;
                     }
                     if lot.bytes >= LOT {
                         waiting += lot.bytes;
-                        shared.outbound.push_records(self.key, std::mem::take(&mut lot).finish(None), count);
+                        let chunks = std::mem::replace(&mut lot, fresh()).finish(&mut self.arena, None);
+                        shared.outbound.push_records(self.key, chunks, count);
                         (count, filled) = (0, true);
                     }
                 }
             }
         }
         if count > 0 {
-            shared.outbound.push_records(self.key, lot.finish(None), count);
+            shared.outbound.push_records(self.key, lot.finish(&mut self.arena, None), count);
             filled = true;
         }
         self.spool.plain_at(self.key, position);

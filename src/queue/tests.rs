@@ -1,0 +1,120 @@
+//! The short ways of sending and receiving: when they are open, and that the long way says the same.
+
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use super::admission::Wait;
+use super::inbox::Inbox;
+use super::outbound::Outbound;
+use super::peers::{Limits, Road, Witness};
+use super::reader::Reader;
+use super::waiters::Target;
+use crate::event::DropReason;
+use crate::message::Message;
+use crate::options::{FlushPolicy, OnFull};
+
+struct Nobody;
+
+impl Witness for Nobody {
+    fn high_water(&self, _: &str, _: bool) {}
+    fn dropped(&self, _: &str, _: DropReason, _: u64) {}
+}
+
+fn outbound(hwm: usize, hwm_bytes: usize) -> Outbound {
+    let limits = Limits { hwm, hwm_bytes, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false };
+    Outbound::new(limits, Arc::new(Nobody))
+}
+
+fn numbered(number: usize) -> Message {
+    Message::from(&(number as u64).to_le_bytes())
+}
+
+fn number(message: &Message) -> usize {
+    u64::from_le_bytes(message[0][..].try_into().unwrap()) as usize
+}
+
+#[test]
+fn a_message_joins_others_only_below_the_marks() {
+    for hwm in [1, 2, 3, 10] {
+        let outbound = outbound(hwm, 0);
+        outbound.add("peer".into(), Road::Wire(None), true, None);
+        assert!(!outbound.join(&numbered(0)), "there is no batch yet");
+        outbound.try_send(&mut Some(numbered(0)), false).unwrap();
+        let joined = (1..hwm + 5).take_while(|&n| outbound.join(&numbered(n))).count();
+        // The last place is taken the long way, which marks the peer as full.
+        assert_eq!(joined, hwm.saturating_sub(2));
+        let more = (0..5).take_while(|_| outbound.try_send(&mut Some(numbered(0)), false).is_ok()).count();
+        assert_eq!(1 + joined + more, hwm);
+        assert_eq!(outbound.waiting(), hwm);
+    }
+    let outbound = outbound(0, 20_000);
+    outbound.add("peer".into(), Road::Wire(None), true, None);
+    let large = Message::from(vec![7; 1000]);
+    outbound.try_send(&mut Some(large.clone()), false).unwrap();
+    let (mut joined, mut more) = (0, 0);
+    loop {
+        if outbound.join(&large) {
+            joined += 1;
+        } else if outbound.try_send(&mut Some(large.clone()), false).is_ok() {
+            more += 1;
+        } else {
+            break;
+        }
+    }
+    assert!(joined > 0 && more > 0, "{joined} {more}");
+    assert_eq!((1 + joined + more) * (1000 + 9), 20_180, "the message that reaches the mark is the last");
+}
+
+#[test]
+fn nobody_joins_past_those_who_wait_in_line() {
+    let outbound = outbound(3, 0);
+    let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+    for n in 0..3 {
+        outbound.try_send(&mut Some(numbered(n)), false).unwrap();
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut wait, mut message) = (Wait::default(), Some(numbered(3)));
+    assert!(outbound.poll_send(&mut cx, &mut wait, Target::Any, &mut message, false).is_pending());
+    outbound.clear(key, DropReason::PeerGone);
+    assert!(!outbound.join(&numbered(4)));
+    outbound.abandon(&mut wait);
+}
+
+#[test]
+fn the_oldest_goes_first_out_of_a_run() {
+    for count in [1, 2, 3, 10] {
+        let inbox = Inbox::new(0, 0, false);
+        let (lane, other) = (inbox.open_lane(None), inbox.open_lane(None));
+        inbox.push_direct(other, numbered(99), 8);
+        for n in 0..count {
+            if !inbox.join_direct(lane, &numbered(n), 8) {
+                inbox.push_direct(lane, numbered(n), 8);
+            }
+        }
+        assert_eq!(inbox.take_oldest(lane), Some(8));
+        assert_eq!(inbox.received(lane).unwrap().unread, count - 1);
+        let rest: Vec<usize> = inbox.drain(lane).iter().map(number).collect();
+        assert_eq!(rest, (1..count).collect::<Vec<_>>());
+        assert_eq!(inbox.take_oldest(lane), None);
+        assert_eq!(inbox.drain(other).iter().map(number).collect::<Vec<_>>(), [99]);
+    }
+}
+
+#[test]
+fn who_comes_new_has_a_turn_soon() {
+    let inbox = Arc::new(Inbox::new(0, 0, false));
+    let (busy, new) = (inbox.open_lane(None), inbox.open_lane(None));
+    for n in 0..1000 {
+        inbox.push_direct(busy, numbered(n), 8);
+    }
+    let mut reader = Reader::new(inbox.clone(), false);
+    let mut next = || match reader.take_in_hand(|_| true) {
+        Some(message) => number(&message),
+        None => number(&reader.try_next().unwrap().1),
+    };
+    assert_eq!((0..10).map(|_| next()).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    inbox.push_direct(new, numbered(5000), 8);
+    let before = (0..1000).take_while(|_| next() != 5000).count();
+    assert!(before <= 32, "{before} of another's messages first");
+    assert_eq!(next(), 10 + before, "and the others go on where they were");
+}
