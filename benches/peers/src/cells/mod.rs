@@ -199,7 +199,10 @@ impl Cell {
         match self.kind {
             // The ports of closed connections stay taken for a minute.
             Kind::Connects { .. } => count.clamp(100, 5_000),
+            // More than the queues of both sides hold, else what was measured is how fast they are emptied.
+            Kind::PushPull if self.size >= 1 << 20 && self.transport == Transport::Inproc => count.max(3_000),
             Kind::PushPull if self.size >= 1 << 20 => count.max(100),
+            Kind::PushPull | Kind::FanIn { .. } => count.max(10_000),
             Kind::ReqRepMany { lanes } | Kind::RouterToMany { dealers: lanes } => count.max(100 * lanes),
             _ => count.max(1_000),
         }

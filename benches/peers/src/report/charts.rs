@@ -20,7 +20,8 @@ const WIDTH: i32 = 960;
 /// How a column looks.
 struct Look {
     colour: RGBColor,
-    /// Which member of its family it is: solid line and circles, dashes and triangles, dots and squares.
+    /// Which member of its family it is: solid line and circles, dashes and triangles, dots and squares, long dashes and
+    /// rings.
     member: usize,
     width: u32,
 }
@@ -40,6 +41,7 @@ fn look(column: &str) -> Look {
     let member = match column.split_once('-').map(|(_, rest)| rest) {
         None => 0,
         Some("batch" | "uring" | "eager") => 1,
+        Some("blocking") => 3,
         Some(_) => 2,
     };
     Look { colour, member, width: if column == "ginnel" { 3 } else { 2 } }
@@ -214,16 +216,14 @@ fn lines_of<'a>(tables: &[&'a Table]) -> Vec<Line<'a>> {
 
 fn grid(area: &Area<'_>, frame: &Frame, tables: &[&Table], (low, high): (f64, f64)) -> Drawn {
     for power in 0..10 {
-        for (digit, is_labelled) in [(1.0, true), (2.0, true), (5.0, true)] {
+        for digit in [1.0, 2.0, 5.0] {
             let rate = digit * 10_f64.powi(power);
             if rate < low || rate > high {
                 continue;
             }
             let (_, y) = frame.at(tables[0].size, rate);
             path(area, vec![(frame.left, y), (frame.right, y)], FAINT, 1)?;
-            if is_labelled {
-                write(area, &tick(rate), (frame.left - 8, y), 13, Hang::Right, INK)?;
-            }
+            write(area, &tick(rate), (frame.left - 8, y), 13, Hang::Right, INK)?;
         }
     }
     for table in tables {
@@ -266,7 +266,8 @@ fn stroke(area: &Area<'_>, from: (i32, i32), to: (i32, i32), look: &Look) -> Dra
     let (on, off) = match look.member {
         0 => return path(area, vec![from, to], look.colour, look.width),
         1 => (8.0, 5.0),
-        _ => (2.0, 4.0),
+        2 => (2.0, 4.0),
+        _ => (18.0, 6.0),
     };
     let (dx, dy) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
     let length = dx.hypot(dy);
@@ -287,7 +288,11 @@ fn point(area: &Area<'_>, at: (i32, i32), look: &Look) -> Drawn {
     match look.member {
         0 => area.draw(&Circle::new(at, 4, filled))?,
         1 => area.draw(&TriangleMarker::new(at, 6, filled))?,
-        _ => area.draw(&Rectangle::new([(at.0 - 4, at.1 - 4), (at.0 + 4, at.1 + 4)], filled))?,
+        2 => area.draw(&Rectangle::new([(at.0 - 4, at.1 - 4), (at.0 + 4, at.1 + 4)], filled))?,
+        _ => {
+            area.draw(&Circle::new(at, 5, filled))?;
+            area.draw(&Circle::new(at, 2, WHITE.filled()))?;
+        }
     }
     Ok(())
 }
