@@ -134,10 +134,11 @@ impl Library for Rzmq {
 
     #[inline]
     async fn answer((socket, _): &mut (Socket, Kind), message: Received) -> Outcome {
-        Ok(match message {
+        match message {
             Received::One(message) => socket.send(message).await?,
             Received::Several(frames) => socket.send_multipart(frames).await?,
-        })
+        }
+        Ok(())
     }
 
     async fn finish(socket: (Socket, Kind), context: Context) {
