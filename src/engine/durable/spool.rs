@@ -442,10 +442,11 @@ impl Spool {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The holder was told what it lost.
-    pub(crate) fn told_of_loss(&self, name: &Name) {
+    /// The holder knows what it lost up to here; it may have lost more since.
+    pub(crate) fn told_of_loss(&self, name: &Name, to: u64) {
         self.log.registry(|registry| {
-            registry.names.get_mut(&name.name).into_iter().for_each(|record| record.lost = None);
+            let Some(record) = registry.names.get_mut(&name.name) else { return };
+            record.lost = record.lost.filter(|lost| lost.1 > to).map(|(from, last)| (from.max(to + 1), last));
         });
     }
 

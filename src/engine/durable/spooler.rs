@@ -87,6 +87,8 @@ pub(crate) struct Spooler {
     watch: Watch,
     /// The number delivered last, in order.
     prev: u64,
+    /// Up to where our answer told of a loss, until the holder has proved that it read that.
+    telling: Option<u64>,
     since: Instant,
     head_sent: Option<(Instant, u64)>,
     /// Whether its connection takes bytes.
@@ -132,6 +134,7 @@ impl Spooler {
             arena: Arena::default(),
             watch,
             prev: 0,
+            telling: None,
             since: Instant::now(),
             head_sent: None,
             ready: true,
@@ -202,6 +205,10 @@ impl Spooler {
             // It was slow to ask, and was taken for a plain one: it may come back.
             (Durable::Start(_), Role::Plain { .. } | Role::Nothing | Role::Kernel { .. }) => Err(Reason::Timeout),
             (Durable::Acks(acks), Role::Named { name, holder }) => {
+                // Who acknowledges has read our answer. Before, it may have been lost with a connection.
+                if let Some(to) = self.telling.take() {
+                    self.spool.told_of_loss(name, to);
+                }
                 let (name, holder) = (name.clone(), *holder);
                 self.acknowledge(&name, holder, &acks)
             }
@@ -274,11 +281,8 @@ impl Spooler {
     fn begin(&mut self, shared: &Shared, granted: Granted) {
         let Granted { name, holder, answer, .. } = granted;
         self.prev = answer.resume_after;
-        let told = answer.loss;
+        self.telling = answer.loss.then_some(answer.lost.1);
         self.send(shared, &Durable::Started(answer));
-        if told {
-            self.spool.told_of_loss(&name);
-        }
         self.role = Role::Named { name, holder };
         self.settle(shared);
     }
