@@ -283,6 +283,10 @@ impl Spooler {
         self.prev = answer.resume_after;
         self.telling = answer.loss.then_some(answer.lost.1);
         self.send(shared, &Durable::Started(answer));
+        // Of many workers the first to come is told.
+        if let Some(to) = self.telling.take_if(|_| self.spool.is_outbox()) {
+            self.spool.told_of_loss(&name, to);
+        }
         self.role = Role::Named { name, holder };
         self.settle(shared);
     }
