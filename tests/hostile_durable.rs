@@ -890,7 +890,10 @@ async fn times_without_end_are_times() {
     use std::time::SystemTime;
     for every in [Duration::MAX, Duration::ZERO] {
         let dir = Scratch::new();
-        let push = pusher(&dir.path("spool")).sync(Sync::Every(every.max(Duration::from_nanos(1)))).stall_after(every).linger(Duration::ZERO);
+        let push = pusher(&dir.path("spool"))
+            .sync(Sync::Every(every.max(Duration::from_nanos(1))))
+            .stall_after(every)
+            .linger(Duration::ZERO);
         let push = push.bind("tcp://127.0.0.1:0").await.expect("bind");
         let watch = Watch::new(push.monitor());
         let worker = raw_holder(&push.local_endpoint().expect("bound"), "PULL", b"w").await;
