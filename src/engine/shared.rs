@@ -363,11 +363,13 @@ impl Shared {
 
     /// Removes a peer's place. What was received stays readable.
     pub(crate) fn forget(&self, key: PeerKey, why: DropReason) -> u64 {
-        let entry = self.table().remove(&key);
+        let lane = self.table().get(&key).map(|entry| entry.lane);
         let lost = self.outbound.remove(key, why);
-        if let Some(entry) = entry {
-            self.inbox.end_lane(entry.lane);
+        if let Some(lane) = lane {
+            self.inbox.end_lane(lane);
         }
+        // Last: who sees it gone finds its counters with those of the past.
+        self.table().remove(&key);
         lost
     }
 
