@@ -371,8 +371,9 @@ impl World {
                 let delay_ms = u32::from(which % 3) * 50;
                 match session {
                     Some((session, out)) => {
+                        let nack = Durable::Nack(Nack { sequence, delay_ms, ..Nack::default() });
                         if session.reject(&mut holder.memory, sequence) {
-                            durable::encode(out, &Durable::Nack(Nack { sequence, delay_ms, ..Nack::default() }));
+                            durable::encode(out, &nack);
                         }
                     }
                     None if holder.memory.release(sequence) => drop(holder.released.insert(sequence)),
