@@ -60,7 +60,7 @@ fn worker(part: &Part) -> Outcome {
 }
 
 fn is_prime(n: u64) -> bool {
-    n > 1 && (2..).take_while(|divisor| divisor * divisor <= n).all(|divisor| n % divisor != 0)
+    n > 1 && (2..).take_while(|divisor| divisor * divisor <= n).all(|divisor| !n.is_multiple_of(divisor))
 }
 
 fn adder(part: &Part) -> Outcome {
