@@ -487,14 +487,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::queue::peers::Witness;
-
-    struct Nobody;
-
-    impl Witness for Nobody {
-        fn high_water(&self, _: &str, _: bool) {}
-        fn dropped(&self, _: &str, _: DropReason, _: u64) {}
-    }
+    use crate::queue::tests::Nobody;
 
     #[test]
     fn the_flusher_sees_what_a_dissolved_class_held() {

@@ -454,13 +454,7 @@ mod tests {
     use crate::message::Message;
     use crate::options::{FlushPolicy, OnFull};
     use crate::queue::admission::Refused;
-
-    struct Nobody;
-
-    impl Witness for Nobody {
-        fn high_water(&self, _: &str, _: bool) {}
-        fn dropped(&self, _: &str, _: DropReason, _: u64) {}
-    }
+    use crate::queue::tests::Nobody;
 
     #[test]
     fn what_is_read_of_a_former_joint_counts_once_and_frees_nothing() {

@@ -13,7 +13,8 @@ use crate::event::DropReason;
 use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
-struct Nobody;
+/// Tells nobody.
+pub(super) struct Nobody;
 
 impl Witness for Nobody {
     fn high_water(&self, _: &str, _: bool) {}

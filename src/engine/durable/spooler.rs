@@ -671,12 +671,12 @@ impl Spooler {
         }
     }
 
-    /// Tells a holder that gets nothing where the spool is.
     /// Why this connection ends, if the holder was refused: it may close first.
     pub(crate) fn refusal(&self) -> Option<Reason> {
         if let Role::Refused(reason) = &self.role { Some(reason.clone()) } else { None }
     }
 
+    /// Tells a holder that gets nothing where the spool is.
     fn tell_head(&mut self, shared: &Shared) {
         if !matches!(self.role, Role::Named { .. }) {
             return;
