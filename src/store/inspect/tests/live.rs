@@ -1,9 +1,13 @@
 //! Beside a log at work, and after it.
 
+use std::io;
+use std::path::Path;
+
 use super::*;
 use crate::event::Event;
 use crate::options::spool::SpoolOptions;
 use crate::store::log::{Log, Witness};
+use crate::store::storage::{File, Space};
 
 struct Nobody;
 
@@ -90,4 +94,65 @@ fn a_process_that_died_leaves_what_can_be_read_repaired_and_opened() {
     let (numbers, bad) = walk(spool.files().records(Position::Oldest));
     assert_eq!((numbers.len(), bad), (510, vec![]));
     assert_eq!(spool.files().verify().unwrap().records, 510);
+}
+
+/// A directory whose first listing passed the place of the first segment just before that was made.
+struct Passed {
+    inner: Arc<dyn Storage>,
+    looks: AtomicU32,
+}
+
+impl Storage for Passed {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = self.inner.list()?;
+        if self.looks.fetch_add(1, Ordering::Relaxed) == 0 {
+            names.retain(|name| *name != segment::file_name(1));
+        }
+        Ok(names)
+    }
+
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+
+    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        self.inner.open(name, how)
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        unreachable!("only read")
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        unreachable!("only read")
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        unreachable!("only read")
+    }
+
+    fn lock(&self) -> io::Result<Locked> {
+        unreachable!("only read")
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        unreachable!("only read")
+    }
+
+    fn subdir(&self, _: &str) -> io::Result<Arc<dyn Storage>> {
+        unreachable!("only read")
+    }
+
+    fn rename_into(&self, _: &str, _: &str, _: &str) -> io::Result<()> {
+        unreachable!("only read")
+    }
+}
+
+#[test]
+fn a_segment_made_while_the_directory_is_read_is_not_missing() {
+    let spool = Spool::of_three();
+    let storage = Arc::new(Passed { inner: spool.files().storage, looks: AtomicU32::new(0) });
+    let files = SpoolFiles { storage };
+    let (verified, bad) = files.verify_all();
+    assert_eq!((verified.records, bad), (25, vec![]));
 }
