@@ -40,7 +40,7 @@ fn message(task: u32, at: u32) -> Message {
     let size = if dice.below(400) == 0 {
         100 << 10
     } else {
-        dice.pick(&[0, 1, 20, 55, 56, 57, 63, 64, 65, 240, 247, 255, 256, 1000, 8183, 8191, 8192])
+        dice.pick(&[0, 1, 20, 55, 56, 57, 63, 64, 65, 240, 247, 255, 256, 1000, 8192, 32_759, 32_767, 32_768])
     };
     let size = if dice.below(3) > 0 { size % 300 } else { size };
     let mut head = Vec::new();

@@ -151,7 +151,7 @@ async fn p06_wire_bytes_are_those_on_the_wire() {
     let push = Push::bind("tcp://127.0.0.1:0").await.unwrap();
     let mut raw = soon(Raw::connect(&push.local_endpoint().unwrap().to_string(), "PULL")).await;
     let mut wire = 0;
-    for size in [0, 1, 255, 256, 8191, 8192, 100_000] {
+    for size in [0, 1, 255, 256, 8191, 32_767, 32_768, 100_000] {
         let body = vec![1; size];
         wire += common::raw::encode(&[&body, b"tail"]).len() as u64;
         let _ = soon(push.send((body.clone(), "tail"))).await.unwrap();

@@ -155,6 +155,8 @@ pub(crate) struct Connection<'a> {
     decoder: Decoder,
     /// Earlier input buffers, whose messages may still be in use.
     spent: Vec<BytesMut>,
+    /// The longest message that came alone: so much at once is no more than this peer has been good for.
+    longest: usize,
     /// What the next read asks for.
     chunk: usize,
     /// The inbox has no room.
@@ -207,6 +209,7 @@ impl<'a> Connection<'a> {
             input,
             decoder: Decoder::new(&shared.options.limits, peer.version),
             spent: Vec::new(),
+            longest: 0,
             chunk: READ_MIN,
             paused: false,
             eof: false,
@@ -362,10 +365,11 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Room for the next read: more for a long message, but never more than was received so far. A buffer whose
-    /// messages were all let go is used again: fresh memory costs a page fault for every 4 KiB.
+    /// Room for the next read: more for a long message, but never more than was received so far, of this message or
+    /// of a whole one before. A buffer whose messages were all let go is used again: fresh memory costs a page fault
+    /// for every 4 KiB.
     fn make_room(&mut self) {
-        let wanted = self.decoder.wanted().min(self.input.len());
+        let wanted = self.decoder.wanted().min(self.input.len().max(self.longest));
         let room = self.chunk.max(wanted);
         if self.input.capacity() - self.input.len() >= room / 2 || self.input.try_reclaim(room) {
             return;
@@ -427,7 +431,12 @@ impl<'a> Connection<'a> {
             };
             match next {
                 None => break,
-                Some(Item::Messages { bytes, count }) => self.handle_messages(bytes, count, turn)?,
+                Some(Item::Messages { bytes, count }) => {
+                    if count == 1 {
+                        self.longest = self.longest.max(bytes.len());
+                    }
+                    self.handle_messages(bytes, count, turn)?;
+                }
                 Some(Item::Command(command)) => {
                     turn.commands -= 1;
                     self.handle_command(command)?;

@@ -117,6 +117,11 @@ impl Receiver {
         }
     }
 
+    /// Whether the peer of the last message has more here.
+    pub(crate) fn has_more_of_it(&self) -> bool {
+        self.reader.has_more_of_it()
+    }
+
     pub(crate) async fn recv_from(&mut self) -> Result<From, RecvError> {
         self.recv_from_within(self.socket.options().recv_timeout).await
     }

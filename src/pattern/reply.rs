@@ -92,7 +92,9 @@ impl Rep {
         let opened = origin.zip(delimiter).and_then(|(origin, at)| {
             let mut envelope = message.into_frames();
             let body = Message::from_vec(envelope.split_off(at + 1))?;
-            Some(Request { body: Some(body), responder: Some(Responder { socket: socket.clone(), origin, envelope }) })
+            let responder =
+                Responder { socket: socket.clone(), origin, envelope, more: self.receiver.has_more_of_it() };
+            Some(Request { body: Some(body), responder: Some(responder) })
         });
         if opened.is_none() {
             socket.outbound().count_drop(None, DropReason::Malformed, 1);
@@ -185,6 +187,8 @@ pub struct Responder {
     socket: Socket,
     origin: Arc<Origin>,
     envelope: Vec<Frame>,
+    /// More requests of this asker came with it: their answers leave together.
+    more: bool,
 }
 
 impl Responder {
@@ -205,7 +209,7 @@ impl Responder {
         let depth = frames.len();
         frames.extend(message);
         let mut whole = Message::from_vec(frames);
-        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, true) {
+        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, !self.more) {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => {
                 if refused == Refused::NoRoute {

@@ -281,9 +281,10 @@ impl Calls {
                 state.queue.pop_front();
                 continue;
             };
-            let Some((peer, correlates)) = self.next_server(state) else { return };
+            let Some((peer, correlates, is_first)) = self.next_server(state) else { return };
             let whole = wrap(id, correlates, body);
-            match self.outbound.try_send_to(peer, &mut Some(whole), true) {
+            // The first is written at once; those that come while it is away leave together.
+            match self.outbound.try_send_to(peer, &mut Some(whole), is_first) {
                 Ok(()) => full = 0,
                 Err(Refused::Closed) => return,
                 Err(Refused::Full) => {
@@ -314,14 +315,15 @@ impl Calls {
         }
     }
 
-    fn next_server(&self, state: &mut State) -> Option<(PeerKey, bool)> {
+    /// Who can take a request, whether its replies carry ids, and whether it has none yet.
+    fn next_server(&self, state: &mut State) -> Option<(PeerKey, bool, bool)> {
         for _ in 0..state.turns.len() {
             state.turn = (state.turn + 1) % state.turns.len();
             let peer = *state.turns.get(state.turn)?;
             let server = state.servers.get(&peer)?;
             let free = if server.correlates { server.open < self.max_open } else { server.current.is_none() };
             if free {
-                return Some((peer, server.correlates));
+                return Some((peer, server.correlates, server.open == 0));
             }
         }
         None

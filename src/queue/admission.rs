@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
 use super::outbound::{After, Outbound};
-use super::outbox::SEGMENT;
 use super::peers::{Peer, Road, State};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
@@ -358,7 +357,7 @@ impl State {
         }
         *message = None;
         if peer.link().is_some() && !peer.writing && !peer.blocked {
-            let full_batch = peer.outbox.arena_len() >= SEGMENT || peer.outbox.has_segment() || peer.is_full();
+            let full_batch = peer.outbox.is_worth_writing() || peer.is_full();
             let caller = match policy {
                 FlushPolicy::Immediate => true,
                 FlushPolicy::Task => false,
@@ -374,7 +373,7 @@ impl State {
             } else if was_clear {
                 after.wake = peer.waker.take();
             }
-        } else if peer.outbox.arena_len() >= SEGMENT {
+        } else if peer.outbox.has_full_arena() {
             // Nobody can write now: without a high-water mark only yielding lets somebody.
             peer.outbox.seal();
             after.direct = true;

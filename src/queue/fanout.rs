@@ -429,17 +429,32 @@ impl State {
             self.lease_members(index, after);
             return;
         }
-        class.arena.push(message);
-        if class.arena.len() >= SEGMENT || immediate {
+        let is_cut = !class.arena.has_room(message);
+        if is_cut {
             self.seal(index);
+        }
+        let Some(class) = self.class(index) else { return };
+        class.arena.push(message);
+        let is_full = immediate || class.arena.len() >= SEGMENT;
+        if is_full {
+            self.seal(index);
+        }
+        if is_full || is_cut {
             self.lease_members(index, after);
-        } else if !class.dirty {
-            class.dirty = true;
-            self.fanout.dirty.push(index);
-            if let Some(flusher) = self.fanout.flusher.take() {
-                // Only if there is one: an earlier class of the same message may have put it there already.
-                after.wake = Some(flusher);
-            }
+        }
+        if !is_full {
+            self.mark_dirty(index, after);
+        }
+    }
+
+    /// The flusher is to hand over what this class holds.
+    fn mark_dirty(&mut self, index: usize, after: &mut After) {
+        let Some(class) = self.class(index).filter(|class| !class.dirty) else { return };
+        class.dirty = true;
+        self.fanout.dirty.push(index);
+        if let Some(flusher) = self.fanout.flusher.take() {
+            // Only if there is one: an earlier class of the same message may have put it there already.
+            after.wake = Some(flusher);
         }
     }
 

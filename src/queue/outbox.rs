@@ -14,8 +14,11 @@ use crate::wire::frame;
 
 /// An arena of this many bytes is a full segment: enough to make the system call's cost disappear.
 pub(crate) const SEGMENT: usize = 64 * 1024;
-/// Bodies from here on are not copied into the arena.
-pub(crate) const EXTERNAL: usize = 8 * 1024;
+/// What the last message of a full segment may need beyond it without a larger buffer.
+const OVERSHOOT: usize = SEGMENT / 16;
+/// Bodies from here on are not copied into the arena: a segment would hold only one or two of them, and below that
+/// one copy costs less than what many pieces cost whoever writes and reads them.
+pub(crate) const EXTERNAL: usize = 32 * 1024;
 /// A writer takes at most this much at once, so that one peer does not hold its task.
 const BATCH_BYTES: usize = 256 * 1024;
 /// The kernel takes at most 1,024 slices; this many are enough to fill a socket buffer.
@@ -200,6 +203,12 @@ impl Arena {
         Some(taken)
     }
 
+    /// Whether a full segment can hold it, too: else what is there goes first, since growing would copy it.
+    #[inline]
+    pub(crate) fn has_room(&self, message: &Message) -> bool {
+        self.bytes.len() + message.size() <= SEGMENT + OVERSHOOT / 2 || self.bytes.len() < SEGMENT / 8
+    }
+
     #[cold]
     fn grow(&mut self, len: usize) {
         // An empty arena takes what the last segment needed; a growing one doubles up to a full segment.
@@ -217,7 +226,7 @@ impl Arena {
         }
         // A full segment overshoots by the last message; the next must not need to grow for that.
         // One that a writer in another thread took half full says little: what is small is learnt little by little.
-        let this = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + SEGMENT / 16);
+        let this = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + OVERSHOOT);
         self.hint = this.max(self.hint - self.hint / 4);
         let messages = std::mem::take(&mut self.messages);
         // The whole buffer goes along: a rest of it would be filled, doubled and copied by the next segment.
@@ -283,21 +292,22 @@ impl Outbox {
         self.bytes
     }
 
-    /// Bytes in the arena: what the next flush would send at once.
+    /// As much waits as is worth a system call, whoever makes it.
     #[inline]
-    pub(crate) fn arena_len(&self) -> usize {
-        self.arena.len()
+    pub(crate) fn is_worth_writing(&self) -> bool {
+        self.bytes >= SEGMENT
+    }
+
+    /// The arena is a full segment.
+    #[inline]
+    pub(crate) fn has_full_arena(&self) -> bool {
+        self.arena.len() >= SEGMENT
     }
 
     /// Nothing waits to be written and nobody is writing.
     #[inline]
     pub(crate) fn is_clear(&self) -> bool {
         self.arena.messages == 0 && self.sealed.is_empty() && self.control.is_empty() && self.answer.is_none()
-    }
-
-    /// A sealed segment waits that no writer holds.
-    pub(crate) fn has_segment(&self) -> bool {
-        self.sealed.len() > self.lent
     }
 
     /// Counts messages that wait somewhere else on this peer's account (in-process peers).
@@ -334,6 +344,9 @@ impl Outbox {
             self.bytes += segment.len();
             self.sealed.push_back(segment);
         } else {
+            if !self.arena.has_room(message) {
+                self.seal();
+            }
             self.bytes += self.arena.push(message);
         }
     }
@@ -345,7 +358,7 @@ impl Outbox {
         let quiet = self.arena.messages > 0
             && self.sealed.len() == self.lent
             && (hwm == 0 || self.queued + 1 < hwm)
-            && (hwm_bytes == 0 || self.bytes + EXTERNAL + frame::MAX_HEADER < hwm_bytes);
+            && (hwm_bytes == 0 || self.bytes + message.size() + frame::MAX_HEADER < hwm_bytes);
         let Some(len) = quiet.then(|| self.arena.push_quickly(message)).flatten() else { return false };
         self.queued += 1;
         self.bytes += len;

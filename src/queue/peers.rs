@@ -19,6 +19,10 @@ use crate::event::{DropReason, Drops, Reason};
 use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
+/// With more than this on its way to a socket of this process a sender lets others run: what has left the caches
+/// when it is read, and the memory for it, cost more than the change of task.
+const DIRECT_BYTES: usize = 1024 * 1024;
+
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
 pub(crate) trait Witness: Send + Sync {
     fn high_water(&self, peer: &str, reached: bool);
@@ -146,8 +150,10 @@ impl Peer {
         // Without a mark for messages only yielding lets others run, which is not for here; and a copy of many frames
         // would cost more than the long way.
         let size = message.size();
-        let room =
-            self.outbox.queued() + 1 < self.hwm && (self.hwm_bytes == 0 || self.outbox.bytes() + size < self.hwm_bytes);
+        let bytes = self.outbox.bytes() + size;
+        let room = self.outbox.queued() + 1 < self.hwm
+            && (self.hwm_bytes == 0 || bytes < self.hwm_bytes)
+            && bytes < DIRECT_BYTES;
         let joined = room && message.len() == 1 && inbox.join_direct(lane, message, size);
         if joined {
             self.outbox.charge(1, size);

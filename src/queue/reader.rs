@@ -50,6 +50,8 @@ pub(crate) struct Reader {
     wants_origin: bool,
     /// Of the message taken last, if it came out of a spool.
     tag: Option<Tag>,
+    /// The peer of the message taken last has more here.
+    more: bool,
     /// So many messages of what is in hand may still be taken before the next look at what has arrived.
     patience: u32,
 }
@@ -68,6 +70,7 @@ impl Reader {
             half_bytes,
             wants_origin,
             tag: None,
+            more: false,
             patience: PATIENCE,
         }
     }
@@ -149,6 +152,11 @@ impl Reader {
         self.tag.take()
     }
 
+    /// Whether the peer of the message that [`Reader::poll_next`] or [`Reader::try_next`] took last has more here.
+    pub(crate) fn has_more_of_it(&self) -> bool {
+        self.more
+    }
+
     pub(crate) fn try_next(&mut self) -> Result<From, TryRecvError> {
         loop {
             // First, so that nobody waits behind what one peer left here; and the next one is taken in hand again.
@@ -200,6 +208,7 @@ impl Reader {
             let &index = self.turns.front()?;
             let lane = self.lanes.get_mut(index as usize).and_then(Option::as_mut)?;
             let message = lane.take(&mut self.tag);
+            self.more = !lane.is_empty();
             let origin = if self.wants_origin { lane.origin.clone() } else { None };
             self.next_turn(index);
             if let Some(message) = message {

@@ -31,6 +31,7 @@ pub struct Cast {
     heard: Receiver<(usize, Option<Value>)>,
     limit: Duration,
     until: Instant,
+    one_cpu: bool,
 }
 
 struct Member {
@@ -45,14 +46,24 @@ impl Cast {
     /// Nobody yet; the cell fails when it is not over within `limit`.
     pub fn new(limit: Duration) -> Cast {
         let (says, heard) = channel();
-        Cast { members: Vec::new(), says, heard, limit, until: Instant::now() + limit }
+        Cast { members: Vec::new(), says, heard, limit, until: Instant::now() + limit, one_cpu: false }
+    }
+
+    /// All who are started from now on share the first processor.
+    pub fn on_one_cpu(mut self, one_cpu: bool) -> Cast {
+        self.one_cpu = one_cpu;
+        self
     }
 
     /// Starts a side with this job; returns its number.
     pub fn start(&mut self, mut job: Value) -> usize {
         job["seconds"] = (self.limit.as_secs() + 5).into();
         let program = std::env::current_exe().expect("own path");
-        let mut child = Command::new(program)
+        let mut command = if self.one_cpu { Command::new("taskset") } else { Command::new(&program) };
+        if self.one_cpu {
+            command.args(["-c", "0"]).arg(&program);
+        }
+        let mut child = command
             .args(["--side", &job.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -95,8 +95,10 @@ fn one_way(results: &Results, gates: &mut Vec<Gate>) {
 
 fn there_and_back(results: &Results, gates: &mut Vec<Gate>) {
     let aims = [aim(Bound::AtMost(1.1), Mark::Column("raw")), aim(Bound::Below, Mark::AnyRival)];
-    for transport in ["tcp", "ipc"] {
-        field_gates(results, gates, ("req-rep", transport, 64), "ginnel", ("p50", "p50"), &aims);
+    for cell in ["req-rep", "req-rep-one-cpu"] {
+        for transport in ["tcp", "ipc"] {
+            field_gates(results, gates, (cell, transport, 64), "ginnel", ("p50", "p50"), &aims);
+        }
     }
     let inproc = results.table("req-rep", "inproc", 64);
     let p50 = inproc.and_then(|table| table.median("ginnel-multi", "p50")).map(|nanos| nanos / 1000.0);
