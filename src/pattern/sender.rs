@@ -19,7 +19,7 @@ use crate::event::DropReason;
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
 use crate::queue::admission::{Refused, Wait};
-use crate::queue::outbound::Outbound;
+use crate::queue::outbound::{Outbound, Toll};
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
 use crate::socket::durable::{Line, Spool};
@@ -176,9 +176,7 @@ impl Sender {
             // Boxed: the future of a socket without a spool must not grow by it.
             return Box::pin(spool.send(message, limit)).await;
         }
-        if self.outbound().takes_toll() {
-            yield_to_others().await;
-        }
+        pay(self.outbound().takes_toll()).await;
         let mut message = Some(message);
         // A send that does not wait costs neither timer nor a place in the line.
         match self.attempt(&mut message) {
@@ -321,9 +319,7 @@ impl Sender {
                     return settled.map(|()| sent).map_err(|reason| SendAllError { sent, rest: Vec::new(), reason });
                 }
             }
-            if self.outbound().takes_toll() {
-                yield_to_others().await;
-            }
+            pay(self.outbound().takes_toll()).await;
             match &self.route {
                 Route::Balance => sent += self.outbound().try_send_run(&mut run),
                 Route::Log(spool, _) => sent += spool.try_append_all(&mut run),
@@ -408,9 +404,12 @@ impl Sender {
 
 /// Lets others run: the tasks that write and read for us among them. Before a message is accepted, so that a
 /// send that is dropped here has sent nothing.
-#[cold]
-pub(crate) async fn yield_to_others() {
-    tokio::task::coop::consume_budget().await;
+pub(crate) async fn pay(toll: Toll) {
+    match toll {
+        Toll::None => {}
+        Toll::Share => tokio::task::coop::consume_budget().await,
+        Toll::Turn => tokio::task::yield_now().await,
+    }
 }
 
 /// The message, if there is one, and the error without it.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
 use super::outbound::{After, Outbound};
-use super::peers::{Peer, Road, State};
+use super::peers::{DIRECT_BYTES, Peer, Road, State};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
 use crate::message::Message;
@@ -341,6 +341,7 @@ impl State {
             }
             peer.outbox.charge(1, bytes);
             after.direct = true;
+            after.much = peer.outbox.bytes() >= DIRECT_BYTES;
             after.wake = inbox.push_direct(*lane, message, bytes);
             self.count_drop(Some(key), DropReason::HwmReached, replaced);
             return;

@@ -479,8 +479,8 @@ impl State {
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
             after.direct |= one.direct;
+            after.much |= one.much;
             after.wake_also(one.wake);
-            after.direct |= one.direct;
         }
     }
 

@@ -5,7 +5,7 @@
 //! a message gets in in `admission`, how it gets out in `lease`, and a publisher's shared batches in
 //! `fanout`. Nothing here blocks, awaits or knows a pattern: who gets a message is an argument.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
@@ -22,24 +22,45 @@ use crate::event::{DropReason, Reason};
 /// The sending side of one socket.
 pub(crate) struct Outbound {
     state: Mutex<State>,
-    /// Raised by work that others should be let run after.
-    toll: AtomicBool,
+    /// A [`Toll`], raised by work that others should be let run after.
+    toll: AtomicU8,
+}
+
+/// What a sender that never waits owes to others, who could not run meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toll {
+    None,
+    /// A unit of the task's budget.
+    Share,
+    /// Its turn: so many bytes wait in this process that they are to be read before there are more.
+    Turn,
 }
 
 impl Outbound {
     pub(crate) fn new(limits: Limits, witness: Arc<dyn Witness>) -> Outbound {
-        Outbound { state: Mutex::new(State::new(limits, witness)), toll: AtomicBool::new(false) }
+        Outbound { state: Mutex::new(State::new(limits, witness)), toll: AtomicU8::new(Toll::None as u8) }
     }
 
-    /// Whether a sender that never waits should let others run now (once per answer).
+    /// What a sender that never waits owes to others now (once per answer).
     #[inline]
-    pub(crate) fn takes_toll(&self) -> bool {
-        self.owes_toll() && self.toll.swap(false, Ordering::Relaxed)
+    pub(crate) fn takes_toll(&self) -> Toll {
+        if !self.owes_toll() {
+            return Toll::None;
+        }
+        match self.toll.swap(Toll::None as u8, Ordering::Relaxed) {
+            0 => Toll::None,
+            1 => Toll::Share,
+            _ => Toll::Turn,
+        }
     }
 
     #[inline]
     pub(crate) fn owes_toll(&self) -> bool {
-        self.toll.load(Ordering::Relaxed)
+        self.toll.load(Ordering::Relaxed) != Toll::None as u8
+    }
+
+    fn raise(&self, toll: Toll) {
+        self.toll.fetch_max(toll as u8, Ordering::Relaxed);
     }
 
     /// A panic under the lock is a defect of ours and must not become every caller's panic.
@@ -307,7 +328,7 @@ impl Outbound {
     pub(crate) fn count_drop(&self, key: Option<PeerKey>, reason: DropReason, count: u64) {
         self.lock().count_drop(key, reason, count);
         // A loop that only drops must let run those whom it could reach.
-        self.toll.store(true, Ordering::Relaxed);
+        self.raise(Toll::Share);
     }
 
     pub(crate) fn sent(&self, key: PeerKey) -> Option<Sent> {
@@ -372,10 +393,10 @@ impl Outbound {
             waker.wake();
         }
         if after.direct {
-            self.toll.store(true, Ordering::Relaxed);
+            self.raise(if after.much { Toll::Turn } else { Toll::Share });
         }
         if let Some(lease) = after.lease.take() {
-            self.toll.store(true, Ordering::Relaxed);
+            self.raise(Toll::Share);
             self.write(lease);
         }
         if let Some(more) = after.more.take() {
@@ -387,7 +408,7 @@ impl Outbound {
     fn perform_more(&self, more: More) {
         more.wakers.into_iter().for_each(Waker::wake);
         if !more.leases.is_empty() {
-            self.toll.store(true, Ordering::Relaxed);
+            self.raise(Toll::Share);
             more.leases.into_iter().for_each(|lease| self.write(lease));
         }
     }
@@ -419,6 +440,8 @@ pub(super) struct After {
     more: Option<Box<More>>,
     /// A message went straight to another socket, or a segment is full: work for others.
     pub(super) direct: bool,
+    /// And much waits there already.
+    pub(super) much: bool,
 }
 
 #[derive(Default)]

@@ -21,7 +21,7 @@ use crate::options::{FlushPolicy, OnFull};
 
 /// With more than this on its way to a socket of this process a sender lets others run: what has left the caches
 /// when it is read, and the memory for it, cost more than the change of task.
-const DIRECT_BYTES: usize = 1024 * 1024;
+pub(super) const DIRECT_BYTES: usize = 1024 * 1024;
 
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
 pub(crate) trait Witness: Send + Sync {
