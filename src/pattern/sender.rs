@@ -176,7 +176,16 @@ impl Sender {
             // Boxed: the future of a socket without a spool must not grow by it.
             return Box::pin(spool.send(message, limit)).await;
         }
-        pay(self.outbound().takes_toll()).await;
+        match self.outbound().takes_toll() {
+            Toll::None => {}
+            toll => {
+                pay(toll).await;
+                // It was only for the toll that it came here.
+                if self.joins(&message) {
+                    return Ok(Receipt::ACCEPTED);
+                }
+            }
+        }
         let mut message = Some(message);
         // A send that does not wait costs neither timer nor a place in the line.
         match self.attempt(&mut message) {

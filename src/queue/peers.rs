@@ -147,14 +147,14 @@ impl Peer {
             Road::Direct { inbox, lane, parked: false } => (inbox, *lane),
             Road::Direct { .. } => return false,
         };
-        // Without a mark for messages only yielding lets others run, which is not for here; and a copy of many frames
-        // would cost more than the long way.
+        // Without a mark for messages only yielding lets others run, which is not for here; and a copy of what is not
+        // in the message itself would cost more than the long way, where it moves.
         let size = message.size();
         let bytes = self.outbox.bytes() + size;
         let room = self.outbox.queued() + 1 < self.hwm
             && (self.hwm_bytes == 0 || bytes < self.hwm_bytes)
             && bytes < DIRECT_BYTES;
-        let joined = room && message.len() == 1 && inbox.join_direct(lane, message, size);
+        let joined = room && message.short().is_some() && inbox.join_direct(lane, message, size);
         if joined {
             self.outbox.charge(1, size);
         }
