@@ -358,7 +358,7 @@ impl Outbox {
         let quiet = self.arena.messages > 0
             && self.sealed.len() == self.lent
             && (hwm == 0 || self.queued + 1 < hwm)
-            && (hwm_bytes == 0 || self.bytes + message.size() + frame::MAX_HEADER < hwm_bytes);
+            && (hwm_bytes == 0 || self.bytes + EXTERNAL + frame::MAX_HEADER < hwm_bytes);
         let Some(len) = quiet.then(|| self.arena.push_quickly(message)).flatten() else { return false };
         self.queued += 1;
         self.bytes += len;

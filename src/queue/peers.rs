@@ -140,21 +140,27 @@ impl Peer {
     }
 
     /// Takes a message behind others, if nobody has anything to do or to decide for that. False: nothing has happened.
-    #[inline]
+    #[inline(always)]
     pub(super) fn join(&mut self, message: &Message) -> bool {
-        let (inbox, lane) = match &self.road {
-            Road::Wire(_) => return self.outbox.join(message, (self.hwm, self.hwm_bytes)),
-            Road::Direct { inbox, lane, parked: false } => (inbox, *lane),
-            Road::Direct { .. } => return false,
-        };
-        // Without a mark for messages only yielding lets others run, which is not for here; and a copy of what is not
-        // in the message itself would cost more than the long way, where it moves.
+        match &self.road {
+            Road::Wire(_) => self.outbox.join(message, (self.hwm, self.hwm_bytes)),
+            Road::Direct { .. } => self.join_direct(message),
+        }
+    }
+
+    /// The same inside the process.
+    #[inline(never)]
+    fn join_direct(&mut self, message: &Message) -> bool {
+        let Road::Direct { inbox, lane, parked: false } = &self.road else { return false };
         let size = message.size();
         let bytes = self.outbox.bytes() + size;
-        let room = self.outbox.queued() + 1 < self.hwm
+        // Without a mark for messages only yielding lets others run, which is not for here; and a copy of what is not
+        // in the message itself would cost more than the long way, where it moves.
+        let joined = self.outbox.queued() + 1 < self.hwm
             && (self.hwm_bytes == 0 || bytes < self.hwm_bytes)
-            && bytes < DIRECT_BYTES;
-        let joined = room && message.short().is_some() && inbox.join_direct(lane, message, size);
+            && bytes < DIRECT_BYTES
+            && message.short().is_some()
+            && inbox.join_direct(*lane, message, size);
         if joined {
             self.outbox.charge(1, size);
         }

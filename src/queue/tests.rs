@@ -48,7 +48,7 @@ fn a_message_joins_others_only_below_the_marks() {
         assert_eq!(1 + joined + more, hwm);
         assert_eq!(outbound.waiting(), hwm);
     }
-    let outbound = outbound(0, 20_000);
+    let outbound = outbound(0, 100_000);
     outbound.add("peer".into(), Road::Wire(None), true, None);
     let large = Message::from(vec![7; 1000]);
     outbound.try_send(&mut Some(large.clone()), false).unwrap();
@@ -63,7 +63,7 @@ fn a_message_joins_others_only_below_the_marks() {
         }
     }
     assert!(joined > 0 && more > 0, "{joined} {more}");
-    assert_eq!((1 + joined + more) * (1000 + 9), 20_180, "the message that reaches the mark is the last");
+    assert_eq!((1 + joined + more) * (1000 + 9), 100_900, "the message that reaches the mark is the last");
 }
 
 #[test]
