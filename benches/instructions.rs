@@ -23,6 +23,8 @@ const COUNTS: [u64; 2] = [20_000, 80_000];
 const MARGIN: f64 = 5.0;
 /// The same where two of our own threads share the work: how they take turns decides who writes and how much at once.
 const MARGIN_OF_TWO: f64 = 15.0;
+/// How often a path is measured that seems to have got dearer.
+const TRIES: usize = 5;
 /// Opens the measure's first line; the compiler follows.
 const MEASURED_WITH: &str = "# measured with ";
 const WORKLOADS: &[&str] = &[
@@ -62,10 +64,9 @@ fn compare(bless: bool) -> ExitCode {
     let (mut measure, mut too_many) = (read_measure(&text), Vec::new());
     println!("instructions a message, {SIZE} bytes:\n{:<18}{:>10}{:>10}", "", "now", "measure");
     for &name in WORKLOADS {
-        let [few, many] = COUNTS.map(|count| count_instructions(name, count));
-        let now = (many - few) / (COUNTS[1] - COUNTS[0]) as f64;
-        let known = measure.insert(name, now).unwrap_or(f64::NAN);
-        let percent = (now / known - 1.0) * 100.0;
+        let known = measure.get(name).copied().unwrap_or(f64::NAN);
+        let (now, percent) = least(name, known);
+        measure.insert(name, now);
         println!("{name:<18}{now:>10.1}{known:>10.1}  {percent:+.1} %");
         // Not a number is too much, too: a workload without a measure.
         if percent.is_nan() || percent > margin(name) {
@@ -91,6 +92,20 @@ fn compare(bless: bool) -> ExitCode {
         ),
     }
     ExitCode::FAILURE
+}
+
+/// Instructions a message, and how much more than the measure that is, in percent. What is too much is measured again:
+/// an unlucky order of turns adds, none takes away, so the least counts.
+fn least(name: &str, known: f64) -> (f64, f64) {
+    let mut least = f64::INFINITY;
+    for _ in 0..TRIES {
+        let [few, many] = COUNTS.map(|count| count_instructions(name, count));
+        least = least.min((many - few) / (COUNTS[1] - COUNTS[0]) as f64);
+        if least <= known * (1.0 + margin(name) / 100.0) {
+            break;
+        }
+    }
+    (least, (least / known - 1.0) * 100.0)
 }
 
 /// What `rustc -V` says: of the one that cargo used, if it told.
