@@ -6,7 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -89,8 +89,13 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
             }
         }
     };
-    let Some(deadline) = deadline else { return talk.await };
-    let outcome = tokio::time::timeout_at(deadline.into(), talk).await;
+    let outcome = {
+        let mut talk = pin!(talk);
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), talk.as_mut()).await,
+            None => return talk.await,
+        }
+    };
     outcome.unwrap_or_else(|_| {
         let phase = machine.handle_timeout(Instant::now()).map_or(machine.phase(), |refusal| refusal.phase);
         Err((phase, Reason::Timeout))
@@ -225,9 +230,13 @@ impl<'a> Connection<'a> {
     }
 
     /// Runs until the connection ends; says why.
-    pub(crate) async fn run(mut self) -> Reason {
-        let reason = poll_fn(|cx| self.poll(cx)).await;
-        self.part.as_ref().and_then(Part::refusal).unwrap_or(reason)
+    ///
+    /// No `async fn`, which would keep room for the connection twice.
+    pub(crate) fn run(mut self) -> impl Future<Output = Reason> {
+        poll_fn(move |cx| {
+            let reason = std::task::ready!(self.poll(cx));
+            Poll::Ready(self.part.as_ref().and_then(Part::refusal).unwrap_or(reason))
+        })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -172,7 +172,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &TransportOptions) -> 
         Address::Tcp(address) => tcp::connect(address, options).await.map(Stream::Tcp),
         #[cfg(unix)]
         Address::Ipc(address) => {
-            within(options.connect_timeout, ipc::connect(address, options)).await.map(Stream::Unix)
+            within(options.connect_timeout, pin!(ipc::connect(address, options))).await.map(Stream::Unix)
         }
         #[cfg(not(unix))]
         Address::Ipc(_) => Err(unsupported("ipc is not supported on this system; use tcp")),
@@ -266,7 +266,7 @@ fn bind_error(endpoint: &Endpoint, error: io::Error) -> BindError {
     }
 }
 
-async fn within<T>(limit: Option<Duration>, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn within<T>(limit: Option<Duration>, attempt: Pin<&mut impl Future<Output = io::Result<T>>>) -> io::Result<T> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, attempt)
             .await

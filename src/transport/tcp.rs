@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -33,7 +34,8 @@ pub(super) async fn connect(address: &TcpAddress, options: &TransportOptions) ->
             last = io::Error::new(io::ErrorKind::InvalidInput, "source and destination are not both IPv4 or IPv6");
             continue;
         }
-        match within(options.connect_timeout, connect_one(source, target, options)).await {
+        let attempt = pin!(connect_one(source, target, options));
+        match within(options.connect_timeout, attempt).await {
             Ok(stream) => return Ok(stream),
             Err(e) => last = e,
         }

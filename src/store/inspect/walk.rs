@@ -375,9 +375,8 @@ impl File for Patient {
 /// A directory is not read at one instant: a segment made after its place was passed is left out, a later one may be
 /// seen. Whatever was made before the newest of a first look is there at the second one.
 pub(super) fn bases(storage: &dyn Storage) -> io::Result<Vec<u64>> {
-    let look = || -> io::Result<Vec<u64>> {
-        Ok(storage.list()?.iter().filter_map(|name| segment::base_of(name)).collect())
-    };
+    let look =
+        || -> io::Result<Vec<u64>> { Ok(storage.list()?.iter().filter_map(|name| segment::base_of(name)).collect()) };
     let Some(newest) = look()?.into_iter().max() else { return Ok(Vec::new()) };
     let mut bases = look()?;
     bases.retain(|&base| base <= newest);
