@@ -105,7 +105,8 @@ pub(crate) struct Entry {
 /// The common ground of one socket's tasks.
 pub(crate) struct Shared {
     pub(crate) kind: SocketType,
-    pub(crate) options: Options,
+    /// One for all sockets of one builder, where nothing was changed between.
+    pub(crate) options: Arc<Options>,
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) pattern: Arc<dyn Pattern>,
@@ -124,7 +125,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         kind: SocketType,
-        options: Options,
+        options: Arc<Options>,
         queues: (Arc<Outbound>, Arc<Inbox>),
         pattern: Arc<dyn Pattern>,
         events: Arc<Events>,
