@@ -282,7 +282,7 @@ impl Socket {
                 name,
                 key,
                 serial,
-                chosen: id,
+                chosen: id.map(Box::new),
                 stop: stop.clone(),
             };
             shared.spawn(async move { dial(&task).await });

@@ -142,32 +142,35 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
                 (Phase::Greeting, Reason::Local)
             };
             let (crowded, over) = (pin!(crowded), pin!(over));
-            super::race(pin!(handshake(&task, &stream)), pin!(super::either(crowded, over))).await
+            let outcome = super::race(pin!(handshake(&task, &stream)), pin!(super::either(crowded, over))).await;
+            door.pending.leave(&ticket);
+            outcome
         });
-        let outcome = introduced.await;
-        door.pending.leave(&ticket);
-        match outcome {
-            Ok((peer, input)) => {
-                let via = Via::Listener(door.serial);
-                let arrival = Arrival { name: &name, via, peer: &peer, chosen: None, limit: Some(door.limit) };
-                let (mut read, write) = stream.into_split();
-                let write = Arc::new(write);
-                match task.admit(None, arrival, write.clone()) {
-                    Ok(key) => {
-                        if door.stop.is_given() || task.life() == Life::Over {
-                            // The unbind may have looked for its peers just before this one was in the table.
-                            task.outbound.kick(key, Reason::Local);
-                        }
-                        let reason = serve(&task, (&mut read, &write), key, &peer, input).await;
-                        task.dismiss(key, &reason, false);
-                        if reason == Reason::Local {
-                            Box::pin(farewell(read, &write, Duration::from_secs(1))).await;
-                        }
-                    }
-                    Err(reason) => refused(&task, &name, (Phase::Handshake, reason)),
-                }
-            }
-            Err(refusal) => refused(&task, &name, refusal),
+        let (mut read, write, key);
+        // In a block, so that what the peer said in its handshake is not kept.
+        let serving = {
+            let (peer, input) = match introduced.await {
+                Ok(ready) => ready,
+                Err(refusal) => return refused(&task, &name, refusal),
+            };
+            let via = Via::Listener(door.serial);
+            let arrival = Arrival { name: &name, via, peer: &peer, chosen: None, limit: Some(door.limit) };
+            let halves = stream.into_split();
+            (read, write) = (halves.0, Arc::new(halves.1));
+            key = match task.admit(None, arrival, write.clone()) {
+                Ok(key) => key,
+                Err(reason) => return refused(&task, &name, (Phase::Handshake, reason)),
+            };
+            serve(&task, (&mut read, &write), key, &peer, input)
+        };
+        if door.stop.is_given() || task.life() == Life::Over {
+            // The unbind may have looked for its peers just before this one was in the table.
+            task.outbound.kick(key, Reason::Local);
+        }
+        let reason = serving.await;
+        task.dismiss(key, &reason, false);
+        if reason == Reason::Local {
+            Box::pin(farewell(read, &write, Duration::from_secs(1))).await;
         }
     });
 }

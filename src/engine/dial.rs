@@ -64,7 +64,7 @@ pub(crate) struct Dial {
     pub(crate) key: PeerKey,
     pub(crate) serial: u64,
     /// The id that the user chose for this peer.
-    pub(crate) chosen: Option<Frame>,
+    pub(crate) chosen: Option<Box<Frame>>,
     /// Given when the endpoint is no longer wanted.
     pub(crate) stop: Arc<Order>,
 }
@@ -129,28 +129,34 @@ async fn connect_once(dial: &Dial, stood: &mut Option<Instant>) -> Reason {
         };
         super::race(pin!(open(dial)), pin!(over)).await
     });
-    let (stream, peer, input) = match opened.await {
-        Ok(ready) => ready,
-        Err((_, Reason::Local)) => return Reason::Local,
-        Err(refusal) => {
-            let reason = refusal.1.clone();
-            refused(shared, name, refusal);
+    let (mut read, write);
+    // In a block, so that what the peer said in its handshake is not kept.
+    let serving = {
+        let (stream, peer, input) = match opened.await {
+            Ok(ready) => ready,
+            Err((_, Reason::Local)) => return Reason::Local,
+            Err(refusal) => {
+                let reason = refusal.1.clone();
+                refused(shared, name, refusal);
+                return reason;
+            }
+        };
+        let chosen = dial.chosen.as_deref();
+        let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen, limit: None };
+        let halves = stream.into_split();
+        (read, write) = (halves.0, Arc::new(halves.1));
+        if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {
+            refused(shared, name, (Phase::Handshake, reason.clone()));
             return reason;
         }
+        serve(shared, (&mut read, &write), *key, &peer, input)
     };
-    let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref(), limit: None };
-    let (mut read, write) = stream.into_split();
-    let write = Arc::new(write);
-    if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {
-        refused(shared, name, (Phase::Handshake, reason.clone()));
-        return reason;
-    }
     if dial.is_over() {
         // Whoever ended it may have given the order just before there was a connection.
         shared.outbound.kick(*key, Reason::Local);
     }
     *stood = Some(Instant::now());
-    let reason = serve(shared, (&mut read, &write), *key, &peer, input).await;
+    let reason = serving.await;
     if reason == Reason::HwmReached {
         shared.outbound.clear(*key, DropReason::PeerGone);
     }
