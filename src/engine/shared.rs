@@ -326,8 +326,11 @@ impl Shared {
         entry.socket_type = newcomer.socket_type;
         entry.connected = true;
         entry.connections += 1;
-        let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
-        self.inbox.announce(entry.lane, Arc::new(origin));
+        if matches!(self.pattern.inbound(), Inbound::Deliver | Inbound::Upstream) {
+            // Elsewhere nobody reads it, and it would stay.
+            let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
+            self.inbox.announce(entry.lane, Arc::new(origin));
+        }
         let (peer, socket_type) = (entry.name.to_string(), newcomer.socket_type);
         drop(table);
         self.events.emit(Event::Connected { peer, id, socket_type });
