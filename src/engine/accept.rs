@@ -121,7 +121,7 @@ struct Door {
     limit: usize,
 }
 
-fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
+fn receive(shared: &Arc<Shared>, mut stream: Stream, name: Arc<str>, door: &Door) {
     let crowded = shared.crowded(shared.table().len(), door.limit);
     if let Some(reason) = crowded {
         refused(shared, &name, (Phase::Accept, reason));
@@ -142,7 +142,7 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
                 (Phase::Greeting, Reason::Local)
             };
             let (crowded, over) = (pin!(crowded), pin!(over));
-            let outcome = super::race(pin!(handshake(&task, &stream)), pin!(super::either(crowded, over))).await;
+            let outcome = super::race(pin!(handshake(&task, &mut stream)), pin!(super::either(crowded, over))).await;
             door.pending.leave(&ticket);
             outcome
         });

@@ -54,7 +54,7 @@ impl Link for WriteHalf {
 pub(crate) type Refusal = (Phase, Reason);
 
 /// Runs the handshake on a fresh connection. Returns the peer and the bytes that it sent beyond it.
-pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Established, BytesMut), Refusal> {
+pub(crate) async fn handshake(shared: &Shared, stream: &mut Stream) -> Result<(Established, BytesMut), Refusal> {
     let options = &shared.options;
     let local = LocalSide {
         socket_type: shared.kind,
@@ -71,12 +71,10 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         let mut input = BytesMut::new();
         loop {
             write_all(stream, machine.take_output()).await.map_err(|reason| (machine.phase(), reason))?;
-            stream.readable().await.map_err(|error| (machine.phase(), stream_reason(&error)))?;
             input.reserve(512);
-            match stream.try_read_buf(&mut input) {
+            match stream.read_buf(&mut input).await {
                 Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err((machine.phase(), stream_reason(&error))),
             }
             let result = machine.handle_input(&mut input);

@@ -168,13 +168,13 @@ async fn connect_once(dial: &Dial, stood: &mut Option<Instant>) -> Reason {
 }
 
 async fn open(dial: &Dial) -> Result<(Stream, Established, BytesMut), Refusal> {
-    // Boxed: it is over before the handshake, which needs its own room.
+    // Each boxed: one is over before the other begins, and thousands may wait for the first at once.
     let connected = Box::pin(transport::connect(&dial.endpoint, &dial.shared.options.transport)).await;
-    let stream = connected.map_err(|error| {
+    let mut stream = connected.map_err(|error| {
         let oneself = SelfConnection::is(&error);
         (Phase::Accept, if oneself { Reason::SelfConnection } else { io_reason(&error) })
     })?;
-    let (peer, input) = handshake(&dial.shared, &stream).await?;
+    let (peer, input) = Box::pin(handshake(&dial.shared, &mut stream)).await?;
     Ok((stream, peer, input))
 }
 

@@ -30,7 +30,7 @@ use crate::endpoint::{Address, Endpoint};
 use crate::error::BindError;
 use crate::options::TransportOptions;
 
-/// An open connection. Reads and writes never wait and need no exclusive access: wait for readiness, then try.
+/// An open connection, as one piece: for its handshake.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -49,20 +49,15 @@ macro_rules! either {
 }
 
 impl Stream {
-    /// Waits until a read may succeed. Cancel-safe, and any number of tasks may wait.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        either!(self, s => s.readable().await)
-    }
-
     /// Waits until a write may succeed. Cancel-safe, and any number of tasks may wait.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         either!(self, s => s.writable().await)
     }
 
-    /// Appends what is there, at most the buffer's spare room. `Ok(0)`: the peer closed (or there was no room).
-    /// `WouldBlock`: nothing is there.
-    pub(crate) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        either!(self, s => s.try_read_buf(buffer))
+    /// Appends what is there, at most the buffer's spare room, or waits for it. `Ok(0)`: the peer closed (or there was
+    /// no room). Cancel-safe. A short read saves the next one: see [`ReadHalf::poll_read`].
+    pub(crate) async fn read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        either!(self, s => s.read_buf(buffer).await)
     }
 
     /// Writes what the operating system takes now. `WouldBlock`: nothing.
