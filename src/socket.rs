@@ -25,6 +25,7 @@ use crate::engine::events::Monitor;
 use crate::engine::inproc::{self, Namespace};
 use crate::engine::pattern::Pattern;
 use crate::engine::shared::{Life, Shared, Via};
+use crate::engine::stage::Order;
 use crate::error::{BindError, ConnectError, DetachError, OptionError, WaitError};
 use crate::event::{DropReason, Event, Reason};
 use crate::message::Frame;
@@ -37,8 +38,8 @@ use crate::transport;
 
 /// Where a socket is bound or connected.
 enum End {
-    Listener { endpoint: Endpoint, serial: u64, stop: watch::Sender<bool> },
-    Dialler { endpoint: Endpoint, key: PeerKey, stop: watch::Sender<bool> },
+    Listener { endpoint: Endpoint, serial: u64, stop: Arc<Order> },
+    Dialler { endpoint: Endpoint, key: PeerKey, stop: Arc<Order> },
     InprocBound { endpoint: Endpoint, name: String, serial: u64 },
     InprocConnected { endpoint: Endpoint, name: String, key: PeerKey },
 }
@@ -225,8 +226,8 @@ impl Socket {
         } else {
             let listener = transport::bind(&endpoint, &shared.options.transport).await?;
             let bound = listener.endpoint().clone();
-            let (stop, stopped) = watch::channel(false);
-            shared.spawn(listen(shared.clone(), listener, serial, stopped));
+            let stop = Arc::new(Order::default());
+            shared.spawn(listen(shared.clone(), listener, serial, stop.clone()));
             self.core.ends().push(End::Listener { endpoint: bound.clone(), serial, stop });
             bound
         };
@@ -255,6 +256,9 @@ impl Socket {
         }
         use SocketType::{Dealer, Pub, Req, Sub};
         let mut ends = self.core.ends();
+        // Most sockets have one: no room for four.
+        let first = usize::from(ends.is_empty());
+        ends.reserve_exact(first);
         let same = |end: &End| !end.is_bound() && *end.endpoint() == endpoint;
         if matches!(shared.kind, Dealer | Sub | Pub | Req) && ends.iter().any(same) {
             return Ok(endpoint);
@@ -271,17 +275,17 @@ impl Socket {
             self.core.namespace.connect(inproc_name, shared, key, serial);
         } else {
             let key = shared.expect_peer(&name, Via::Dial(serial));
-            let (stop, stopped) = watch::channel(false);
+            let stop = Arc::new(Order::default());
             let task = Dial {
                 shared: shared.clone(),
                 endpoint: endpoint.clone(),
                 name,
                 key,
                 serial,
-                chosen: id,
-                stop: stopped,
+                chosen: id.map(Box::new),
+                stop: stop.clone(),
             };
-            shared.spawn(dial(task));
+            shared.spawn(async move { dial(&task).await });
             ends.push(End::Dialler { endpoint: endpoint.clone(), key, stop });
         }
         Ok(endpoint)
@@ -306,7 +310,7 @@ impl Socket {
         let shared = self.shared();
         let serial = match self.core.take_end(endpoint.into_endpoint()?, true)? {
             End::Listener { serial, stop, .. } => {
-                let _ = stop.send(true);
+                stop.give();
                 serial
             }
             End::InprocBound { name, serial, .. } => {
@@ -341,7 +345,7 @@ impl Socket {
                 shared.clone().spawn(async move {
                     let drained = poll_fn(|cx| shared.outbound.poll_peer_drained(cx, key));
                     wait_at_most(linger, drained).await;
-                    let _ = stop.send(true);
+                    stop.give();
                     shared.outbound.kick(key, Reason::Local);
                 });
             }
@@ -437,7 +441,7 @@ impl Socket {
     /// Closes the socket at once: what waits is discarded (and counted as `Linger`).
     pub fn shutdown_now(&self) {
         self.core.start_close(Some(Duration::ZERO));
-        self.shared().life.send_replace(Life::Over);
+        self.shared().advance(Life::Over);
         self.core.end_all();
     }
 }

@@ -2,14 +2,16 @@
 //! serves each in its own task.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connection::{farewell, handshake, io_reason, refused, serve};
 use super::shared::{Arrival, Life, Shared, Via};
+use super::stage::Order;
 use crate::event::{Event, Phase, Reason};
 use crate::transport::{Listener, Stream, descriptor_limit, is_out_of_descriptors};
 
@@ -68,10 +70,9 @@ impl Pending {
 }
 
 /// Accepts until `stop` or the socket's end.
-pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: watch::Receiver<bool>) {
+pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64, stop: Arc<Order>) {
     let endpoint = listener.endpoint().to_string();
     let limit = max_connections(&shared);
-    let end = over(&shared, stop.clone());
     let door = Door { serial, stop, pending: Arc::new(Pending::default()), limit };
     let accept = async {
         let mut wait = BACKOFF.0;
@@ -93,20 +94,14 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: Listener, serial: u64,
             }
         }
     };
-    super::either(end, accept).await;
+    super::either(pin!(over(&shared, &door.stop)), pin!(accept)).await;
     drop(listener);
     shared.events.emit(Event::Stopped { endpoint });
 }
 
 /// Ends with the listener or the socket.
-async fn over(shared: &Shared, mut stop: watch::Receiver<bool>) {
-    let stopped = async {
-        if stop.wait_for(|stop| *stop).await.is_err() {
-            // Nobody is left who could stop it by name: only the socket's end counts.
-            std::future::pending().await
-        }
-    };
-    super::either(stopped, shared.reached(Life::Draining)).await;
+async fn over(shared: &Shared, stop: &Order) {
+    super::either(pin!(stop.given()), pin!(shared.reached(Life::Draining))).await;
 }
 
 /// How many connections a socket may have.
@@ -119,14 +114,14 @@ fn max_connections(shared: &Shared) -> usize {
 #[derive(Clone)]
 struct Door {
     serial: u64,
-    /// Becomes true when the listener is no longer wanted.
-    stop: watch::Receiver<bool>,
+    /// Given when the listener is no longer wanted.
+    stop: Arc<Order>,
     pending: Arc<Pending>,
     /// Connections that the socket may have.
     limit: usize,
 }
 
-fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
+fn receive(shared: &Arc<Shared>, mut stream: Stream, name: Arc<str>, door: &Door) {
     let crowded = shared.crowded(shared.table().len(), door.limit);
     if let Some(reason) = crowded {
         refused(shared, &name, (Phase::Accept, reason));
@@ -136,40 +131,46 @@ fn receive(shared: &Arc<Shared>, stream: Stream, name: Arc<str>, door: &Door) {
     let ticket = door.pending.enter(max_pending);
     let (task, door) = (shared.clone(), door.clone());
     shared.spawn(async move {
-        let crowded = async {
-            ticket.notified().await;
-            (Phase::Greeting, Reason::LimitExceeded { which: "max_pending_handshakes", limit: max_pending as u64 })
-        };
-        let over = async {
-            over(&task, door.stop.clone()).await;
-            (Phase::Greeting, Reason::Local)
-        };
-        let refusal = super::either(crowded, over);
         // Boxed, all of it: a task keeps the size of its largest moment, and this one is over in milliseconds.
-        let outcome = Box::pin(super::race(handshake(&task, &stream), refusal)).await;
-        door.pending.leave(&ticket);
-        match outcome {
-            Ok((peer, input)) => {
-                let via = Via::Listener(door.serial);
-                let arrival = Arrival { name: &name, via, peer: &peer, chosen: None, limit: Some(door.limit) };
-                let (mut read, write) = stream.into_split();
-                let write = Arc::new(write);
-                match task.admit(None, arrival, write.clone()) {
-                    Ok(key) => {
-                        if *door.stop.borrow() || task.life() == Life::Over {
-                            // The unbind may have looked for its peers just before this one was in the table.
-                            task.outbound.kick(key, Reason::Local);
-                        }
-                        let reason = serve(&task, (&mut read, &write), key, &peer, input).await;
-                        task.dismiss(key, &reason, false);
-                        if reason == Reason::Local {
-                            farewell(read, &write, Duration::from_secs(1)).await;
-                        }
-                    }
-                    Err(reason) => refused(&task, &name, (Phase::Handshake, reason)),
-                }
-            }
-            Err(refusal) => refused(&task, &name, refusal),
+        let introduced = Box::pin(async {
+            let crowded = async {
+                ticket.notified().await;
+                (Phase::Greeting, Reason::LimitExceeded { which: "max_pending_handshakes", limit: max_pending as u64 })
+            };
+            let over = async {
+                over(&task, &door.stop).await;
+                (Phase::Greeting, Reason::Local)
+            };
+            let (crowded, over) = (pin!(crowded), pin!(over));
+            let outcome = super::race(pin!(handshake(&task, &mut stream)), pin!(super::either(crowded, over))).await;
+            door.pending.leave(&ticket);
+            outcome
+        });
+        let (mut read, write, key);
+        // In a block, so that what the peer said in its handshake is not kept.
+        let serving = {
+            let (peer, input) = match introduced.await {
+                Ok(ready) => ready,
+                Err(refusal) => return refused(&task, &name, refusal),
+            };
+            let via = Via::Listener(door.serial);
+            let arrival = Arrival { name: &name, via, peer: &peer, chosen: None, limit: Some(door.limit) };
+            let halves = stream.into_split();
+            (read, write) = (halves.0, Arc::new(halves.1));
+            key = match task.admit(None, arrival, write.clone()) {
+                Ok(key) => key,
+                Err(reason) => return refused(&task, &name, (Phase::Handshake, reason)),
+            };
+            serve(&task, (&mut read, &write), key, &peer, input)
+        };
+        if door.stop.is_given() || task.life() == Life::Over {
+            // The unbind may have looked for its peers just before this one was in the table.
+            task.outbound.kick(key, Reason::Local);
+        }
+        let reason = serving.await;
+        task.dismiss(key, &reason, false);
+        if reason == Reason::Local {
+            Box::pin(farewell(read, &write, Duration::from_secs(1))).await;
         }
     });
 }

@@ -6,7 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ use crate::wire::session::{Established, Handshake, LocalSide};
 /// Reads start with this much and double while they come back full.
 const READ_MIN: usize = 8 * 1024;
 const READ_MAX: usize = 256 * 1024;
+/// So many reads make a connection a busy one, which keeps its buffers for a while.
+const BUSY_READS: u32 = 32;
 /// Buffers kept for another use while their messages are read.
 const SPENT_BUFFERS: usize = 4;
 /// After this much work the task lets others run.
@@ -52,7 +54,7 @@ impl Link for WriteHalf {
 pub(crate) type Refusal = (Phase, Reason);
 
 /// Runs the handshake on a fresh connection. Returns the peer and the bytes that it sent beyond it.
-pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Established, BytesMut), Refusal> {
+pub(crate) async fn handshake(shared: &Shared, stream: &mut Stream) -> Result<(Established, BytesMut), Refusal> {
     let options = &shared.options;
     let local = LocalSide {
         socket_type: shared.kind,
@@ -69,12 +71,10 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
         let mut input = BytesMut::new();
         loop {
             write_all(stream, machine.take_output()).await.map_err(|reason| (machine.phase(), reason))?;
-            stream.readable().await.map_err(|error| (machine.phase(), stream_reason(&error)))?;
             input.reserve(512);
-            match stream.try_read_buf(&mut input) {
+            match stream.read_buf(&mut input).await {
                 Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err((machine.phase(), stream_reason(&error))),
             }
             let result = machine.handle_input(&mut input);
@@ -89,8 +89,13 @@ pub(crate) async fn handshake(shared: &Shared, stream: &Stream) -> Result<(Estab
             }
         }
     };
-    let Some(deadline) = deadline else { return talk.await };
-    let outcome = tokio::time::timeout_at(deadline.into(), talk).await;
+    let outcome = {
+        let mut talk = pin!(talk);
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), talk.as_mut()).await,
+            None => return talk.await,
+        }
+    };
     outcome.unwrap_or_else(|_| {
         let phase = machine.handle_timeout(Instant::now()).map_or(machine.phase(), |refusal| refusal.phase);
         Err((phase, Reason::Timeout))
@@ -159,6 +164,8 @@ pub(crate) struct Connection<'a> {
     longest: usize,
     /// What the next read asks for.
     chunk: usize,
+    /// How often something was read.
+    reads: u32,
     /// The inbox has no room.
     paused: bool,
     /// The peer has said all it will say.
@@ -211,6 +218,7 @@ impl<'a> Connection<'a> {
             spent: Vec::new(),
             longest: 0,
             chunk: READ_MIN,
+            reads: 0,
             paused: false,
             eof: false,
             blocked: false,
@@ -228,9 +236,13 @@ impl<'a> Connection<'a> {
     }
 
     /// Runs until the connection ends; says why.
-    pub(crate) async fn run(mut self) -> Reason {
-        let reason = poll_fn(|cx| self.poll(cx)).await;
-        self.part.as_ref().and_then(Part::refusal).unwrap_or(reason)
+    ///
+    /// No `async fn`, which would keep room for the connection twice.
+    pub(crate) fn run(mut self) -> impl Future<Output = Reason> {
+        poll_fn(move |cx| {
+            let reason = std::task::ready!(self.poll(cx));
+            Poll::Ready(self.part.as_ref().and_then(Part::refusal).unwrap_or(reason))
+        })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
@@ -342,6 +354,7 @@ impl<'a> Connection<'a> {
                 Poll::Ready(Ok(0)) => self.eof = true,
                 Poll::Ready(Ok(read)) => {
                     received = true;
+                    self.reads = self.reads.saturating_add(1);
                     if let Some(part) = &self.part {
                         part.heard();
                     }
@@ -356,7 +369,8 @@ impl<'a> Connection<'a> {
                     return Err(self.hung_up.take().unwrap_or_else(|| stream_reason(&error)));
                 }
                 Poll::Pending => {
-                    if self.timer.is_none() || (!received && self.chunk == READ_MIN) {
+                    let busy = self.reads >= BUSY_READS && self.timer.is_some();
+                    if !busy || (!received && self.chunk == READ_MIN) {
                         self.let_go();
                     }
                     return Ok(());
@@ -389,7 +403,7 @@ impl<'a> Connection<'a> {
     }
 
     /// An idle connection holds no buffer. A busy one keeps them until its heartbeat finds it idle, since
-    /// taking them anew costs more than a small message; without a heartbeat it gives them back each time.
+    /// taking them anew costs more than a small message; without a heartbeat, or new, it gives them back each time.
     fn let_go(&mut self) {
         if self.input.is_empty() {
             self.input = BytesMut::new();
@@ -582,22 +596,43 @@ impl<'a> Connection<'a> {
 }
 
 /// Serves one admitted peer to its end, whatever happens; a panic inside is `InternalError`.
-pub(crate) async fn serve(
-    shared: &Arc<Shared>,
-    (read, write): (&mut ReadHalf, &WriteHalf),
+///
+/// No `async fn`: what the peer said in its handshake is not kept for as long as it stays.
+pub(crate) fn serve<'a>(
+    shared: &'a Arc<Shared>,
+    halves: (&'a mut ReadHalf, &'a WriteHalf),
     key: PeerKey,
     peer: &Established,
     input: BytesMut,
-) -> Reason {
-    let Some(lane) = shared.table().get(&key).map(|entry| entry.lane) else { return Reason::Local };
-    let (name, version) = (shared.table().get(&key).map(|entry| entry.name.clone()), peer.version);
-    let span = tracing::debug_span!(target: "ginnel", "connection", socket = shared.kind.name(), peer = name.as_deref(), ?version);
-    let part = match Part::new(shared, key, peer) {
-        Ok(part) => part,
-        Err(reason) => return reason,
-    };
+) -> impl Future<Output = Reason> + use<'a> {
+    let run = traffic(shared, halves, key, peer, input);
+    async move {
+        match run {
+            Ok(run) => carry(shared, run, key).await,
+            Err(reason) => reason,
+        }
+    }
+}
+
+/// The traffic with one peer, under its span. Boxed: what is around it is not moved with it.
+fn traffic<'a>(
+    shared: &'a Arc<Shared>,
+    halves: (&'a mut ReadHalf, &'a WriteHalf),
+    key: PeerKey,
+    peer: &Established,
+    input: BytesMut,
+) -> Result<Pin<Box<impl Future<Output = Reason> + use<'a>>>, Reason> {
+    let place = shared.table().get(&key).map(|entry| (entry.lane, entry.name.clone()));
+    let (lane, name) = place.ok_or(Reason::Local)?;
+    let version = peer.version;
+    let span =
+        tracing::debug_span!(target: "ginnel", "connection", socket = shared.kind.name(), peer = &*name, ?version);
+    let part = Part::new(shared, key, peer)?;
+    Ok(Box::pin(Connection::new(shared, halves, key, lane, peer, input, part).run().instrument(span)))
+}
+
+async fn carry(shared: &Shared, mut run: Pin<Box<impl Future<Output = Reason>>>, key: PeerKey) -> Reason {
     let logged = shared.durability.spool().is_some();
-    let mut run = Box::pin(Connection::new(shared, (read, write), key, lane, peer, input, part).run().instrument(span));
     let reason = poll_fn(|cx| {
         let poll = std::panic::AssertUnwindSafe(|| run.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(Reason::InternalError))

@@ -1,14 +1,15 @@
 //! Connecting, and connecting again: [`dial`] keeps one endpoint connected for as long as it is wanted.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::sync::watch;
 
 use super::connection::{Refusal, farewell, handshake, io_reason, refused, serve};
 use super::shared::{Arrival, Life, Shared, Via};
+use super::stage::Order;
 use crate::endpoint::Endpoint;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::message::Frame;
@@ -63,31 +64,24 @@ pub(crate) struct Dial {
     pub(crate) key: PeerKey,
     pub(crate) serial: u64,
     /// The id that the user chose for this peer.
-    pub(crate) chosen: Option<Frame>,
-    /// Becomes true when the endpoint is no longer wanted.
-    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) chosen: Option<Box<Frame>>,
+    /// Given when the endpoint is no longer wanted.
+    pub(crate) stop: Arc<Order>,
 }
 
 impl Dial {
     fn is_over(&self) -> bool {
-        *self.stop.borrow() || self.shared.life() == Life::Over
+        self.stop.is_given() || self.shared.life() == Life::Over
     }
 
     async fn over(&self) {
-        let stopped = async {
-            let mut stop = self.stop.clone();
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                // Nobody is left who could stop this dialler by name: only the socket's end counts.
-                std::future::pending().await
-            }
-        };
-        super::either(stopped, self.shared.reached(Life::Over)).await;
+        super::either(pin!(self.stop.given()), pin!(self.shared.reached(Life::Over))).await;
     }
 }
 
 /// Connects until stopped; the peer's place and queue stay all the while.
-pub(crate) async fn dial(dial: Dial) {
-    keep_connected(&dial).await;
+pub(crate) async fn dial(dial: &Dial) {
+    keep_connected(dial).await;
     if dial.is_over() {
         dial.shared.dismiss(dial.key, &Reason::Local, false);
     }
@@ -116,7 +110,7 @@ async fn keep_connected(dial: &Dial) {
         }
         let after = backoff.wait(noise());
         dial.shared.events.emit(Event::Retrying { endpoint: dial.name.to_string(), after });
-        super::either(tokio::time::sleep(after), dial.over()).await;
+        super::either(pin!(tokio::time::sleep(after)), pin!(dial.over())).await;
         if dial.is_over() {
             // One more attempt could fail before it is called off, and be told of.
             return;
@@ -127,50 +121,60 @@ async fn keep_connected(dial: &Dial) {
 /// One attempt and, if it succeeds, the whole connection. Says why it ended, and in `stood` since when it stood.
 async fn connect_once(dial: &Dial, stood: &mut Option<Instant>) -> Reason {
     let Dial { shared, name, key, .. } = dial;
-    let over = async {
-        dial.over().await;
-        (Phase::Accept, Reason::Local)
-    };
     // Boxed: a task keeps the size of its largest moment, and this one is over soon.
-    let (stream, peer, input) = match Box::pin(super::race(open(dial), over)).await {
-        Ok(ready) => ready,
-        Err((_, Reason::Local)) => return Reason::Local,
-        Err(refusal) => {
-            let reason = refusal.1.clone();
-            refused(shared, name, refusal);
+    let opened = Box::pin(async {
+        let over = async {
+            dial.over().await;
+            (Phase::Accept, Reason::Local)
+        };
+        super::race(pin!(open(dial)), pin!(over)).await
+    });
+    let (mut read, write);
+    // In a block, so that what the peer said in its handshake is not kept.
+    let serving = {
+        let (stream, peer, input) = match opened.await {
+            Ok(ready) => ready,
+            Err((_, Reason::Local)) => return Reason::Local,
+            Err(refusal) => {
+                let reason = refusal.1.clone();
+                refused(shared, name, refusal);
+                return reason;
+            }
+        };
+        let chosen = dial.chosen.as_deref();
+        let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen, limit: None };
+        let halves = stream.into_split();
+        (read, write) = (halves.0, Arc::new(halves.1));
+        if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {
+            refused(shared, name, (Phase::Handshake, reason.clone()));
             return reason;
         }
+        serve(shared, (&mut read, &write), *key, &peer, input)
     };
-    let arrival = Arrival { name, via: Via::Dial(dial.serial), peer: &peer, chosen: dial.chosen.as_ref(), limit: None };
-    let (mut read, write) = stream.into_split();
-    let write = Arc::new(write);
-    if let Err(reason) = shared.admit(Some(*key), arrival, write.clone()) {
-        refused(shared, name, (Phase::Handshake, reason.clone()));
-        return reason;
-    }
     if dial.is_over() {
         // Whoever ended it may have given the order just before there was a connection.
         shared.outbound.kick(*key, Reason::Local);
     }
     *stood = Some(Instant::now());
-    let reason = serve(shared, (&mut read, &write), *key, &peer, input).await;
+    let reason = serving.await;
     if reason == Reason::HwmReached {
         shared.outbound.clear(*key, DropReason::PeerGone);
     }
     shared.dismiss(*key, &reason, !dial.is_over());
     if reason == Reason::Local {
-        farewell(read, &write, Duration::from_secs(1)).await;
+        Box::pin(farewell(read, &write, Duration::from_secs(1))).await;
     }
     reason
 }
 
 async fn open(dial: &Dial) -> Result<(Stream, Established, BytesMut), Refusal> {
-    let connected = transport::connect(&dial.endpoint, &dial.shared.options.transport).await;
-    let stream = connected.map_err(|error| {
+    // Each boxed: one is over before the other begins, and thousands may wait for the first at once.
+    let connected = Box::pin(transport::connect(&dial.endpoint, &dial.shared.options.transport)).await;
+    let mut stream = connected.map_err(|error| {
         let oneself = SelfConnection::is(&error);
         (Phase::Accept, if oneself { Reason::SelfConnection } else { io_reason(&error) })
     })?;
-    let (peer, input) = handshake(&dial.shared, &stream).await?;
+    let (peer, input) = Box::pin(handshake(&dial.shared, &mut stream)).await?;
     Ok((stream, peer, input))
 }
 

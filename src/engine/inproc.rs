@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -192,7 +193,7 @@ fn try_again(
     dialler.events.emit(Event::Retrying { endpoint: format!("inproc://{name}"), after });
     let (names, name, shared) = (names.clone(), name.to_owned(), dialler.clone());
     dialler.spawn(async move {
-        super::either(tokio::time::sleep(after), shared.reached(Life::Over)).await;
+        super::either(pin!(tokio::time::sleep(after)), pin!(shared.reached(Life::Over))).await;
         let wanted = shared.table().get(&key).is_some_and(|entry| !entry.connected);
         if wanted && shared.life() != Life::Over {
             names.connect(&name, &shared, key, serial);

@@ -2,7 +2,7 @@
 //!
 //! `shared` is what the tasks of one socket have in common, `connection` the loop per peer, `dial` connects
 //! with backoff, `accept` listens, `inproc` joins two sockets of this process, `events` is the corridor of
-//! news, `park` lets a thread wait like a task. May use `wire`, `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
+//! news, `stage` how far something has come, `park` lets a thread wait like a task. May use `wire`, `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
 //! small trait in `pattern` that patterns implement. Next: `socket`.
 
 pub(crate) mod accept;
@@ -14,19 +14,24 @@ pub(crate) mod inproc;
 pub(crate) mod park;
 pub(crate) mod pattern;
 pub(crate) mod shared;
+pub(crate) mod stage;
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// The first of two futures to end; the other one is dropped.
-pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
-    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
-    std::future::poll_fn(|cx| match one.as_mut().poll(cx) {
+/// The first of two futures to end. They stay where they are pinned: an `async fn` would keep room for each argument
+/// twice, and for one that waits in another twice as much again.
+pub(crate) fn either<T>(
+    mut one: Pin<&mut impl Future<Output = T>>,
+    mut other: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = T> {
+    poll_fn(move |cx| match one.as_mut().poll(cx) {
         Poll::Pending => other.as_mut().poll(cx),
         ready => ready,
     })
-    .await
 }
 
 /// Runs `work` for at most `limit`.
@@ -54,9 +59,12 @@ pub(crate) async fn yield_now() {
 }
 
 /// `work`, unless `refusal` comes first.
-pub(crate) async fn race<T, E>(
-    work: impl Future<Output = Result<T, E>>,
-    refusal: impl Future<Output = E>,
-) -> Result<T, E> {
-    either(work, async { Err(refusal.await) }).await
+pub(crate) fn race<T, E>(
+    mut work: Pin<&mut impl Future<Output = Result<T, E>>>,
+    mut refusal: Pin<&mut impl Future<Output = E>>,
+) -> impl Future<Output = Result<T, E>> {
+    poll_fn(move |cx| match work.as_mut().poll(cx) {
+        Poll::Pending => refusal.as_mut().poll(cx).map(Err),
+        ready => ready,
+    })
 }

@@ -223,7 +223,7 @@ mod waiting {
             assert_eq!(wait(within(Some(Duration::from_millis(1)), pending::<()>())), None);
             let both = async {
                 let long = within(Some(Duration::from_secs(3600)), pending::<()>());
-                crate::engine::either(long, within(Some(Duration::from_millis(1)), pending())).await
+                crate::engine::either(pin!(long), pin!(within(Some(Duration::from_millis(1)), pending()))).await
             };
             assert_eq!(wait(both), None, "the nearest limit counts");
             assert_eq!(wait(within(Some(Duration::MAX), async { 7 })), Some(7));

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::durable::Durability;
 use super::events::Events;
 use super::pattern::{Inbound, Newcomer, News, Pattern};
+use super::stage::Stage;
 use crate::event::{DropReason, Event, Reason};
 use crate::message::{Frame, Message};
 use crate::options::{Options, SocketType};
@@ -61,6 +62,16 @@ pub(crate) enum Life {
     Over,
 }
 
+impl Life {
+    fn of(stage: u8) -> Life {
+        match stage {
+            0 => Life::Open,
+            1 => Life::Draining,
+            _ => Life::Over,
+        }
+    }
+}
+
 /// Where a peer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
@@ -94,16 +105,18 @@ pub(crate) struct Entry {
 /// The common ground of one socket's tasks.
 pub(crate) struct Shared {
     pub(crate) kind: SocketType,
-    pub(crate) options: Options,
+    /// One for all sockets of one builder, where nothing was changed between.
+    pub(crate) options: Arc<Options>,
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) pattern: Arc<dyn Pattern>,
     pub(crate) events: Arc<Events>,
     pub(crate) durability: Durability,
-    pub(crate) life: watch::Sender<Life>,
+    life: Stage,
     /// Peers came, went or changed their subscriptions.
     pub(crate) changed: Notify,
-    table: Mutex<HashMap<PeerKey, Entry>>,
+    /// Boxed entries: most sockets have one peer, and the map makes room for at least four.
+    table: Mutex<HashMap<PeerKey, Box<Entry>>>,
     tasks: Mutex<JoinSet<()>>,
     home: OnceLock<Home>,
     serial: AtomicU64,
@@ -112,7 +125,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         kind: SocketType,
-        options: Options,
+        options: Arc<Options>,
         queues: (Arc<Outbound>, Arc<Inbox>),
         pattern: Arc<dyn Pattern>,
         events: Arc<Events>,
@@ -126,7 +139,7 @@ impl Shared {
             pattern,
             events,
             durability,
-            life: watch::Sender::new(Life::Open),
+            life: Stage::default(),
             changed: Notify::new(),
             table: Mutex::default(),
             tasks: Mutex::default(),
@@ -135,7 +148,7 @@ impl Shared {
         })
     }
 
-    pub(crate) fn table(&self) -> MutexGuard<'_, HashMap<PeerKey, Entry>> {
+    pub(crate) fn table(&self) -> MutexGuard<'_, HashMap<PeerKey, Box<Entry>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,13 +162,17 @@ impl Shared {
     }
 
     pub(crate) fn life(&self) -> Life {
-        *self.life.borrow()
+        Life::of(self.life.now())
+    }
+
+    /// The socket's life goes on to `stage`, if it is not further. Returns where it was.
+    pub(crate) fn advance(&self, stage: Life) -> Life {
+        Life::of(self.life.advance(stage as u8))
     }
 
     /// Ends when the socket's life has come to `stage`.
     pub(crate) async fn reached(&self, stage: Life) {
-        // The sender lives in `self`, so this cannot fail.
-        let _ = self.life.subscribe().wait_for(|life| *life >= stage).await;
+        self.life.reached(stage as u8).await;
     }
 
     /// Remembers the runtime that the socket's tasks run on. False outside of any runtime.
@@ -199,7 +216,7 @@ impl Shared {
     /// The runtime has ended before the socket: nobody is left to carry anything, so every wait ends, what waits
     /// is counted, and peers in this process hear of it. Must not take the lock of `tasks`.
     fn lose_runtime(&self) {
-        if self.life.send_replace(Life::Over) == Life::Over {
+        if self.advance(Life::Over) == Life::Over {
             return;
         }
         self.outbound.close();
@@ -309,8 +326,11 @@ impl Shared {
         entry.socket_type = newcomer.socket_type;
         entry.connected = true;
         entry.connections += 1;
-        let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
-        self.inbox.announce(entry.lane, Arc::new(origin));
+        if matches!(self.pattern.inbound(), Inbound::Deliver | Inbound::Upstream) {
+            // Elsewhere nobody reads it, and it would stay.
+            let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
+            self.inbox.announce(entry.lane, Arc::new(origin));
+        }
         let (peer, socket_type) = (entry.name.to_string(), newcomer.socket_type);
         drop(table);
         self.events.emit(Event::Connected { peer, id, socket_type });
@@ -464,8 +484,8 @@ pub(crate) struct Arrival<'a> {
 }
 
 impl Entry {
-    pub(crate) fn new(lane: PeerKey, name: Arc<str>, via: Via) -> Entry {
-        Entry {
+    pub(crate) fn new(lane: PeerKey, name: Arc<str>, via: Via) -> Box<Entry> {
+        Box::new(Entry {
             lane,
             name,
             via,
@@ -476,6 +496,6 @@ impl Entry {
             round_trip: None,
             subscriptions: 0,
             channel: Channel::None,
-        }
+        })
     }
 }

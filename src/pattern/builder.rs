@@ -4,6 +4,7 @@ mod durable;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dealer::Dealer;
@@ -38,7 +39,8 @@ use crate::socket::durable::Built;
 /// the same.
 #[must_use = "a builder makes no socket by itself"]
 pub struct Builder<S, M = Tasks> {
-    options: Options,
+    /// Shared with clones and with the sockets that were made of it.
+    options: Arc<Options>,
     pub(crate) mode: M,
     socket: PhantomData<fn() -> S>,
 }
@@ -83,7 +85,7 @@ macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident($($field:ident).+: $type:ty) $(=> $convert:expr)?;)*) => {$(
         $(#[$doc])*
         pub fn $name(mut self, value: $type) -> Self {
-            self.options.$($field).+ = setters!(@value value $(, $convert)?);
+            self.options_mut().$($field).+ = setters!(@value value $(, $convert)?);
             self
         }
     )*};
@@ -91,9 +93,15 @@ macro_rules! setters {
     (@value $value:ident, $convert:expr) => { ($convert)($value) };
 }
 
+impl<S, M> Builder<S, M> {
+    pub(super) fn options_mut(&mut self) -> &mut Options {
+        Arc::make_mut(&mut self.options)
+    }
+}
+
 impl<S: Buildable, M> Builder<S, M> {
     pub(crate) fn new(mode: M) -> Builder<S, M> {
-        Builder { options: Options::default(), mode, socket: PhantomData }
+        Builder { options: Arc::default(), mode, socket: PhantomData }
     }
 
     /// Messages per peer that may wait in each direction; 0 is unlimited. Default 1,000.
@@ -184,26 +192,26 @@ impl<S: Buildable, M> Builder<S, M> {
 
     /// Shortest and longest wait between connection attempts: doubling, with a quarter of jitter. Default 100 ms to 30 s.
     pub fn reconnect(mut self, min: Duration, max: Duration) -> Self {
-        self.options.reconnect = Some((min, max));
+        self.options_mut().reconnect = Some((min, max));
         self
     }
 
     /// Connects once and never again.
     pub fn no_reconnect(mut self) -> Self {
-        self.options.reconnect = None;
+        self.options_mut().reconnect = None;
         self
     }
 
     /// PING after `interval` without a byte (zero: never), and give up after `timeout` of silence. Default 15 s and 45 s.
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.options.heartbeat.interval = interval;
-        self.options.heartbeat.timeout = timeout;
+        self.options_mut().heartbeat.interval = interval;
+        self.options_mut().heartbeat.timeout = timeout;
         self
     }
 
     /// The routing id that REQ, DEALER and ROUTER announce: 1 to 255 bytes, not starting with 0. Default: none.
     pub fn identity(mut self, id: impl Into<Frame>) -> Self {
-        self.options.identity = id.into();
+        self.options_mut().identity = id.into();
         self
     }
 
@@ -217,11 +225,7 @@ impl<S: Buildable, M> Builder<S, M> {
         super::options_text::set(self, name, value)
     }
 
-    pub(super) fn options_mut(&mut self) -> &mut Options {
-        &mut self.options
-    }
-
-    fn check(self) -> Result<Options, OptionError> {
+    fn check(self) -> Result<Arc<Options>, OptionError> {
         self.check_durable(S::TYPE)?;
         let options = self.options;
         let fail = |name: &str, why: &str| Err(OptionError::new(name, why));
@@ -293,7 +297,7 @@ macro_rules! flags {
         impl<M> Builder<$type, M> {
             $(#[$doc])*
             pub fn $name(mut self, value: bool) -> Self {
-                self.options.$($field).+ = setters!(@value value $(, $convert)?);
+                self.options_mut().$($field).+ = setters!(@value value $(, $convert)?);
                 self
             }
         }
@@ -334,7 +338,7 @@ macro_rules! subscriber {
         impl<M> Builder<$type, M> {
             /// Wants messages whose first frame starts with `prefix`; empty is everything. May be given more than once.
             pub fn subscribe(mut self, prefix: impl AsRef<[u8]>) -> Self {
-                self.options.subscriptions.push(Frame::copy_from_slice(prefix.as_ref()));
+                self.options_mut().subscriptions.push(Frame::copy_from_slice(prefix.as_ref()));
                 self
             }
         }
@@ -348,7 +352,7 @@ macro_rules! publisher {
         impl<M> Builder<$type, M> {
             /// Sends this message to every new peer first; a SUB sees it only if it subscribes to it.
             pub fn welcome(mut self, message: impl Into<Message>) -> Self {
-                self.options.welcome = Some(message.into());
+                self.options_mut().welcome = Some(message.into());
                 self
             }
         }

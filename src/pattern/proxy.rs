@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -269,7 +269,8 @@ async fn pass(input: &mut Input, output: &Output, capture: &Option<Sender>, stee
             let _ = mode.changed().await;
             None
         };
-        let message = match either(next, interrupted).await {
+        let next = either(pin!(next), pin!(interrupted)).await;
+        let message = match next {
             Some(Some(message)) => message,
             Some(None) => break,
             None => continue,

@@ -35,3 +35,16 @@ impl Deref for Push {
         &self.sender
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn what_nobody_reads_is_not_kept() {
+        let pull = crate::Pull::bind("tcp://127.0.0.1:*").await.unwrap();
+        let push = crate::Push::connect(pull.local_endpoint().unwrap()).unwrap();
+        push.wait_for_peers(1).await.unwrap();
+        pull.wait_for_peers(1).await.unwrap();
+        assert!(!push.inbox().has_arrivals());
+        assert!(pull.inbox().has_arrivals());
+    }
+}

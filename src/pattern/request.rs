@@ -434,9 +434,10 @@ pub struct Req {
 impl Req {
     pub(crate) fn from_options(mut built: Built) -> Req {
         // A request is put into bytes for the peer that gets it, so it waits here and not in a peer's queue.
-        built.options.queue_before_connect = false;
+        let options = Arc::make_mut(&mut built.options);
+        options.queue_before_connect = false;
         // A request that was dropped would leave its caller waiting for a reply that nobody owes.
-        built.options.on_full = Some(OnFull::Block);
+        options.on_full = Some(OnFull::Block);
         let (socket, calls) = Socket::assemble(SocketType::Req, built, |options, outbound, inbox| {
             Calls::new(options, outbound.clone(), inbox)
         });

@@ -461,7 +461,7 @@ impl Inbox {
     }
 
     #[inline]
-    pub(super) fn has_arrivals(&self) -> bool {
+    pub(crate) fn has_arrivals(&self) -> bool {
         self.arrived.load(Ordering::Acquire)
     }
 }

@@ -11,6 +11,9 @@ use super::peers::{Peer, Road, State};
 use super::{Link, PeerKey};
 use crate::event::Reason;
 
+/// A peer that was sent so few messages keeps no memory for the next ones: there may be none for long.
+const FEW: u64 = 32;
+
 /// The right to write to one peer, with the bytes to write.
 pub(crate) struct Lease {
     key: PeerKey,
@@ -69,6 +72,9 @@ impl Outbound {
         }
         if peer.outbox.is_clear() {
             peer.lone = true;
+            if peer.messages < FEW {
+                peer.outbox.release_idle();
+            }
         }
         match &mut peer.waker {
             Some(waker) => waker.clone_from(cx.waker()),

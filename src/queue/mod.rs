@@ -56,6 +56,9 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> PeerKey {
         let index = self.free.pop().unwrap_or_else(|| {
+            // Most sockets have one peer: no room for four.
+            let first = usize::from(self.slots.is_empty());
+            self.slots.reserve_exact(first);
             self.slots.push((0, None));
             self.slots.len() as u32 - 1
         });

@@ -276,6 +276,10 @@ impl Reader {
                 self.reads.push(old);
             }
         }
+        if lane.items.capacity() == 0 {
+            // Most peers of many have no second one waiting: no room for four.
+            lane.items.reserve_exact(1);
+        }
         lane.items.push_back(item);
         if !lane.in_turn {
             lane.in_turn = true;

@@ -4,6 +4,7 @@
 //! in the same way. Absent: what a connection does when it is told to end (see `engine::connection`).
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Core {
         drop(closing);
         let shared = self.shared.clone();
         // It may be over already, with its runtime.
-        shared.life.send_modify(|life| *life = (*life).max(Life::Draining));
+        shared.advance(Life::Draining);
         shared.outbound.close();
         if let Some(spool) = shared.durability.spool() {
             spool.close_to_senders();
@@ -66,7 +67,7 @@ impl Core {
                 });
             }
             None => {
-                shared.life.send_replace(Life::Over);
+                shared.advance(Life::Over);
                 shared.events.close();
                 let (kept, dropped) = shared.durability.close();
                 let _ = done.send(Some(Report { kept, dropped, ..Report::default() }));
@@ -152,11 +153,11 @@ async fn wind_down(shared: Arc<Shared>, linger: Option<Duration>, part: impl Fn(
             }
             poll_fn(|cx| shared.outbound.poll_drained(cx, false)).await;
         };
-        let over = shared.reached(Life::Over);
+        let (drained, over) = (pin!(drained), pin!(shared.reached(Life::Over)));
         wait_at_most(linger, crate::engine::either(drained, over)).await;
     }
     part(&shared);
-    shared.life.send_replace(Life::Over);
+    shared.advance(Life::Over);
     let keys: Vec<PeerKey> = shared.table().keys().copied().collect();
     for &key in &keys {
         shared.outbound.kick(key, Reason::Local);

@@ -23,13 +23,13 @@ use crate::store::record::Extra;
 /// Checked options with what they opened: what a socket is made of.
 #[derive(Default)]
 pub(crate) struct Built {
-    pub(crate) options: Options,
+    pub(crate) options: Arc<Options>,
     pub(crate) durability: Durability,
     pub(crate) events: Arc<Events>,
 }
 
 impl Built {
-    pub(crate) fn open(kind: SocketType, options: Options) -> Result<Built, BuildError> {
+    pub(crate) fn open(kind: SocketType, options: Arc<Options>) -> Result<Built, BuildError> {
         let events = Arc::new(Events::default());
         let durability = Durability::open(kind, &options, &events)?;
         Ok(Built { options, durability, events })

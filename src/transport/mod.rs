@@ -12,7 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::endpoint::{Address, Endpoint};
 use crate::error::BindError;
 use crate::options::TransportOptions;
 
-/// An open connection. Reads and writes never wait and need no exclusive access: wait for readiness, then try.
+/// An open connection, as one piece: for its handshake.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -49,20 +49,15 @@ macro_rules! either {
 }
 
 impl Stream {
-    /// Waits until a read may succeed. Cancel-safe, and any number of tasks may wait.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        either!(self, s => s.readable().await)
-    }
-
     /// Waits until a write may succeed. Cancel-safe, and any number of tasks may wait.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         either!(self, s => s.writable().await)
     }
 
-    /// Appends what is there, at most the buffer's spare room. `Ok(0)`: the peer closed (or there was no room).
-    /// `WouldBlock`: nothing is there.
-    pub(crate) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        either!(self, s => s.try_read_buf(buffer))
+    /// Appends what is there, at most the buffer's spare room, or waits for it. `Ok(0)`: the peer closed (or there was
+    /// no room). Cancel-safe. A short read saves the next one: see [`ReadHalf::poll_read`].
+    pub(crate) async fn read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        either!(self, s => s.read_buf(buffer).await)
     }
 
     /// Writes what the operating system takes now. `WouldBlock`: nothing.
@@ -172,7 +167,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &TransportOptions) -> 
         Address::Tcp(address) => tcp::connect(address, options).await.map(Stream::Tcp),
         #[cfg(unix)]
         Address::Ipc(address) => {
-            within(options.connect_timeout, ipc::connect(address, options)).await.map(Stream::Unix)
+            within(options.connect_timeout, pin!(ipc::connect(address, options))).await.map(Stream::Unix)
         }
         #[cfg(not(unix))]
         Address::Ipc(_) => Err(unsupported("ipc is not supported on this system; use tcp")),
@@ -266,7 +261,7 @@ fn bind_error(endpoint: &Endpoint, error: io::Error) -> BindError {
     }
 }
 
-async fn within<T>(limit: Option<Duration>, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn within<T>(limit: Option<Duration>, attempt: Pin<&mut impl Future<Output = io::Result<T>>>) -> io::Result<T> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, attempt)
             .await

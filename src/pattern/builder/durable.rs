@@ -163,11 +163,11 @@ holder_setters! {
 
 impl<S, M> Builder<S, M> {
     pub(in crate::pattern) fn spool_mut(&mut self) -> &mut SpoolOptions {
-        self.options.spool.get_or_insert_with(|| SpoolOptions::new(PathBuf::new()))
+        self.options_mut().spool.get_or_insert_with(|| SpoolOptions::new(PathBuf::new()))
     }
 
     pub(in crate::pattern) fn holder_mut(&mut self) -> &mut HolderOptions {
-        self.options.holder.get_or_insert_with(|| HolderOptions::new(String::new()))
+        self.options_mut().holder.get_or_insert_with(|| HolderOptions::new(String::new()))
     }
 
     /// What durability does not go with, and what is out of range.
