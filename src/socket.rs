@@ -23,6 +23,7 @@ use crate::engine::dial::{Dial, dial};
 use crate::engine::durable::Durability;
 use crate::engine::events::Monitor;
 use crate::engine::inproc::{self, Namespace};
+use crate::engine::park;
 use crate::engine::pattern::Pattern;
 use crate::engine::shared::{Life, Shared, Via};
 use crate::engine::stage::Order;
@@ -32,7 +33,7 @@ use crate::message::Frame;
 use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
 use crate::queue::inbox::{Inbox, Tag};
-use crate::queue::outbound::Outbound;
+use crate::queue::outbound::{Outbound, Toll};
 use crate::queue::peers::Limits;
 use crate::transport;
 
@@ -116,6 +117,18 @@ impl Socket {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.core.shared
+    }
+
+    /// Lets others run, if a sender that never had to wait owes them that: the tasks that write and read for us among
+    /// them. Before a message is accepted, so that a send that is dropped here has sent nothing.
+    pub(crate) async fn pay_toll(&self) {
+        match self.outbound().takes_toll() {
+            Toll::None => {}
+            // The scheduler, which would wake this thread again, does not run while it waits.
+            _ if park::is_waiting() => {}
+            Toll::Share => tokio::task::coop::consume_budget().await,
+            Toll::Turn => tokio::task::yield_now().await,
+        }
     }
 
     #[inline]

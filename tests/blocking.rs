@@ -348,6 +348,25 @@ fn waits_work_on_a_thread_of_a_runtime() {
 }
 
 #[test]
+fn much_at_once_inside_the_process_works_on_a_thread_of_a_runtime() {
+    soon(|| {
+        let place = format!("inproc://{}", unique("much"));
+        let mut pull = Pull::bind(&place)?;
+        let reader = thread::spawn(move || (0..20).map(|_| pull.recv()).filter(Result::is_ok).count());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let push = Push::connect(&place)?;
+            for _ in 0..4 {
+                push.send_all((0..5).map(|_| vec![0; 2 << 20]))?;
+            }
+            Outcome::Ok(())
+        })?;
+        assert_eq!(reader.join().unwrap(), 20);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_context_serves_many_sockets() {
     soon(|| {
         let context = Context::new()?;

@@ -8,7 +8,7 @@ use ginnel::*;
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 const TOPICS: [&str; 5] = ["", "a", "ab", "b", "c"];
-const SIZES: [usize; 6] = [0, 1, 30, 300, 9_000, 100_000];
+const SIZES: [usize; 6] = [0, 1, 30, 9_000, 40_000, 100_000];
 
 #[derive(Debug, Clone)]
 enum Op {

@@ -82,7 +82,8 @@ impl Part {
 
     /// The `--endpoint` to connect to, counted from 0.
     pub fn endpoint(&self, at: usize) -> Outcome<&str> {
-        let missing = || format!("the role {} needs {} times --endpoint EP", self.role, at + 1);
+        let missing =
+            || format!("the role {} needs --endpoint EP{}", self.role, if at == 0 { "" } else { ", more than once" });
         Ok(self.endpoints.get(at).ok_or_else(missing)?)
     }
 

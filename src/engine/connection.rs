@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::durable::{Part, announces};
 use super::pattern::Inbound;
+use super::read_buffer::ReadBuffer;
 use super::shared::Shared;
 use crate::event::{DropReason, Event, Phase, Reason};
 use crate::queue::lease::Work;
@@ -29,13 +30,8 @@ use crate::wire::frame;
 use crate::wire::heartbeat::{Beat, Heartbeat, Paused};
 use crate::wire::session::{Established, Handshake, LocalSide};
 
-/// Reads start with this much and double while they come back full.
-const READ_MIN: usize = 8 * 1024;
-const READ_MAX: usize = 256 * 1024;
-/// So many reads make a connection a busy one, which keeps its buffers for a while.
-const BUSY_READS: u32 = 32;
-/// Buffers kept for another use while their messages are read.
-const SPENT_BUFFERS: usize = 4;
+/// What is read at once of input that nobody wants.
+const SINK: usize = 8 * 1024;
 /// After this much work the task lets others run.
 const TURN_BYTES: usize = 256 * 1024;
 const TURN_COMMANDS: usize = 256;
@@ -134,7 +130,7 @@ pub(crate) async fn farewell(mut read: ReadHalf, write: &WriteHalf, patience: Du
     if write.shutdown().is_err() {
         return;
     }
-    let mut sink = BytesMut::with_capacity(READ_MIN);
+    let mut sink = BytesMut::with_capacity(SINK);
     let drain = poll_fn(|cx| {
         loop {
             sink.clear();
@@ -156,16 +152,8 @@ pub(crate) struct Connection<'a> {
     key: PeerKey,
     lane: PeerKey,
     inbound: Inbound,
-    input: BytesMut,
+    input: ReadBuffer,
     decoder: Decoder,
-    /// Earlier input buffers, whose messages may still be in use.
-    spent: Vec<BytesMut>,
-    /// The longest message that came alone: so much at once is no more than this peer has been good for.
-    longest: usize,
-    /// What the next read asks for.
-    chunk: usize,
-    /// How often something was read.
-    reads: u32,
     /// The inbox has no room.
     paused: bool,
     /// The peer has said all it will say.
@@ -213,12 +201,8 @@ impl<'a> Connection<'a> {
             key,
             lane,
             inbound: shared.pattern.inbound(),
-            input,
+            input: ReadBuffer::new(input),
             decoder: Decoder::new(&shared.options.limits, peer.version),
-            spent: Vec::new(),
-            longest: 0,
-            chunk: READ_MIN,
-            reads: 0,
             paused: false,
             eof: false,
             blocked: false,
@@ -348,13 +332,11 @@ impl<'a> Connection<'a> {
             if self.eof {
                 return Err(self.hung_up.take().unwrap_or(Reason::PeerClosed));
             }
-            self.make_room();
-            let asked = self.input.capacity() - self.input.len();
-            match self.read.poll_read(cx, &mut self.input) {
+            let room = self.input.make_room(self.decoder.wanted());
+            match self.read.poll_read(cx, &mut self.input.bytes) {
                 Poll::Ready(Ok(0)) => self.eof = true,
                 Poll::Ready(Ok(read)) => {
                     received = true;
-                    self.reads = self.reads.saturating_add(1);
                     if let Some(part) = &self.part {
                         part.heard();
                     }
@@ -363,14 +345,14 @@ impl<'a> Connection<'a> {
                         self.sent_at_receive = self.sent();
                     }
                     turn.bytes = turn.bytes.saturating_sub(read);
-                    self.adapt(read, asked);
+                    self.input.handle_read(read, room);
                 }
                 Poll::Ready(Err(error)) => {
                     return Err(self.hung_up.take().unwrap_or_else(|| stream_reason(&error)));
                 }
                 Poll::Pending => {
-                    let busy = self.reads >= BUSY_READS && self.timer.is_some();
-                    if !busy || (!received && self.chunk == READ_MIN) {
+                    let busy = self.input.is_busy() && self.timer.is_some();
+                    if !busy || (!received && self.input.is_small()) {
                         self.let_go();
                     }
                     return Ok(());
@@ -379,52 +361,18 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Room for the next read: more for a long message, but never more than was received so far, of this message or
-    /// of a whole one before. A buffer whose messages were all let go is used again: fresh memory costs a page fault
-    /// for every 4 KiB.
-    fn make_room(&mut self) {
-        let wanted = self.decoder.wanted().min(self.input.len().max(self.longest));
-        let room = self.chunk.max(wanted);
-        if self.input.capacity() - self.input.len() >= room / 2 || self.input.try_reclaim(room) {
-            return;
-        }
-        let whole = self.input.len() + room;
-        let mut next = match self.spent.iter_mut().position(|spent| spent.try_reclaim(whole)) {
-            Some(free) => self.spent.swap_remove(free),
-            None => BytesMut::with_capacity(whole),
-        };
-        next.extend_from_slice(&self.input);
-        let mut last = std::mem::replace(&mut self.input, next);
-        last.clear();
-        if last.capacity() > 0 || self.chunk > READ_MIN {
-            self.spent.truncate(SPENT_BUFFERS - 1);
-            self.spent.push(last);
-        }
-    }
-
     /// An idle connection holds no buffer. A busy one keeps them until its heartbeat finds it idle, since
     /// taking them anew costs more than a small message; without a heartbeat, or new, it gives them back each time.
     fn let_go(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-            self.spent = Vec::new();
-            self.chunk = READ_MIN;
+        if self.input.let_go() {
             self.shared.outbound.release_idle(self.key);
-        }
-    }
-
-    fn adapt(&mut self, read: usize, asked: usize) {
-        if read == asked {
-            self.chunk = (self.chunk * 2).min(READ_MAX);
-        } else if read < self.chunk / 8 {
-            self.chunk = (self.chunk / 2).max(READ_MIN);
         }
     }
 
     /// Carries off everything whole that was read, as far as the inbox has room.
     fn decode(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Result<(), Reason> {
         self.paused = false;
-        while !self.input.is_empty() && !turn.is_over() {
+        while !self.input.bytes.is_empty() && !turn.is_over() {
             let (messages, bytes) = match self.inbound {
                 Inbound::Deliver | Inbound::Upstream => match self.shared.inbox.poll_allowance(self.lane, cx) {
                     Poll::Ready(allowance) => allowance,
@@ -435,10 +383,10 @@ impl<'a> Connection<'a> {
                 },
                 Inbound::Discard | Inbound::Subscriptions => (usize::MAX, usize::MAX),
             };
-            let next = match self.decoder.next(&mut self.input, messages, bytes) {
+            let next = match self.decoder.next(&mut self.input.bytes, messages, bytes) {
                 Err(UNKNOWN_FLAGS) if self.part.as_mut().is_some_and(|part| part.refuse_version(self.shared)) => {
                     // What else it says is not understood, either; it is to read why.
-                    self.input.clear();
+                    self.input.bytes.clear();
                     break;
                 }
                 next => next?,
@@ -447,7 +395,7 @@ impl<'a> Connection<'a> {
                 None => break,
                 Some(Item::Messages { bytes, count }) => {
                     if count == 1 {
-                        self.longest = self.longest.max(bytes.len());
+                        self.input.handle_message(bytes.len());
                     }
                     self.handle_messages(bytes, count, turn)?;
                 }
@@ -564,6 +512,7 @@ impl<'a> Connection<'a> {
                 return Ok(());
             }
             self.let_go();
+            self.input.handle_beat();
             let paused = Paused {
                 reading: self.paused,
                 writing: self.blocked || self.shared.outbound.is_blocked(self.key),

@@ -1,9 +1,10 @@
 //! What joins the rooms: one task owns one connection (wire + transport + queues + timers).
 //!
-//! `shared` is what the tasks of one socket have in common, `connection` the loop per peer, `dial` connects
-//! with backoff, `accept` listens, `inproc` joins two sockets of this process, `events` is the corridor of
-//! news, `stage` how far something has come, `park` lets a thread wait like a task. May use `wire`, `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the
-//! small trait in `pattern` that patterns implement. Next: `socket`.
+//! `shared` is what the tasks of one socket have in common, `connection` the loop per peer, `read_buffer` what it
+//! reads into, `dial` connects with backoff, `accept` listens, `inproc` joins two sockets of this process, `events` is
+//! the corridor of news, `stage` how far something has come, `park` lets a thread wait like a task. May use `wire`,
+//! `queue`, `durable`, `store`, `transport`, the vocabulary and tokio. Knows no pattern: it calls the small trait in
+//! `pattern` that patterns implement. Next: `socket`.
 
 pub(crate) mod accept;
 pub(crate) mod connection;
@@ -13,6 +14,7 @@ pub(crate) mod events;
 pub(crate) mod inproc;
 pub(crate) mod park;
 pub(crate) mod pattern;
+mod read_buffer;
 pub(crate) mod shared;
 pub(crate) mod stage;
 

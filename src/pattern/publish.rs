@@ -351,7 +351,7 @@ impl std::fmt::Debug for Publisher {
 
 /// Publishes to every subscriber whose prefixes match the first frame (ZeroMQ's PUB, RFC 29).
 ///
-/// Waits when: never, unless `on_full(OnFull::Block)`. Drops when: a subscriber is at its high-water mark (only
+/// Waits when: never, unless `on_full(OnFull::Block)`; it may let other tasks run now and then. Drops when: a subscriber is at its high-water mark (only
 /// for that one, counted as `HwmReached`), or nobody subscribes (`NoPeer`). Order: per subscriber, as sent.
 /// A subscriber that is gone misses what is published meanwhile.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::plain::Plain;
 use super::receiver::{Filter, Receiver};
@@ -20,6 +20,9 @@ use crate::queue::admission::Refused;
 use crate::queue::inbox::Origin;
 use crate::socket::Socket;
 use crate::socket::durable::Built;
+
+/// An answer that took longer is written at once, whoever else is still to be answered.
+const TOGETHER: Duration = Duration::from_micros(200);
 
 /// Receives requests from all peers in turn; each is answered to its sender (ZeroMQ's REP, RFC 28).
 ///
@@ -92,8 +95,8 @@ impl Rep {
         let opened = origin.zip(delimiter).and_then(|(origin, at)| {
             let mut envelope = message.into_frames();
             let body = Message::from_vec(envelope.split_off(at + 1))?;
-            let responder =
-                Responder { socket: socket.clone(), origin, envelope, more: self.receiver.has_more_of_it() };
+            let together = self.receiver.has_more_of_it().then(Instant::now);
+            let responder = Responder { socket: socket.clone(), origin, envelope, together };
             Some(Request { body: Some(body), responder: Some(responder) })
         });
         if opened.is_none() {
@@ -154,6 +157,9 @@ impl Request {
 
     /// Answers. Never waits.
     ///
+    /// Quick answers to requests that came together are written together, at the latest when this task next waits for
+    /// something; with [`FlushPolicy::Immediate`](crate::FlushPolicy::Immediate) each is written at once.
+    ///
     /// # Errors
     /// [`SendError`], with the message: `NoRoute` when the asker is gone (counted as `PeerGone`), `Closed`; only
     /// with `on_full(Block)`, `Timeout` when the asker has no room.
@@ -187,8 +193,8 @@ pub struct Responder {
     socket: Socket,
     origin: Arc<Origin>,
     envelope: Vec<Frame>,
-    /// More requests of this asker came with it: their answers leave together.
-    more: bool,
+    /// When it was taken, if more requests of this asker came with it.
+    together: Option<Instant>,
 }
 
 impl Responder {
@@ -209,7 +215,9 @@ impl Responder {
         let depth = frames.len();
         frames.extend(message);
         let mut whole = Message::from_vec(frames);
-        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, !self.more) {
+        // Answers to requests that came together leave together; one that took long waits for no other.
+        let at_once = self.together.is_none_or(|taken| taken.elapsed() > TOGETHER);
+        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, at_once) {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => {
                 if refused == Refused::NoRoute {

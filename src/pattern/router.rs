@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Ids;
 use super::receiver::{Filter, Receiver};
-use super::sender::{lost, pay, send_error, send_to, try_send_error};
+use super::sender::{lost, send_error, send_to, try_send_error};
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::engine::pattern::{Inbound, Newcomer, Pattern};
 use crate::engine::within;
@@ -288,7 +288,7 @@ impl RouterSender {
     /// # Cancel safety
     /// Safe: dropped before it is done, nothing was sent.
     pub async fn send_to(&self, peer: &PeerId, message: impl Into<Message>) -> Result<Receipt, SendError<Message>> {
-        pay(self.socket.outbound().takes_toll()).await;
+        self.socket.pay_toll().await;
         let mut message = Some(message.into());
         let Some(key) = self.directory.find(peer) else {
             return self.unknown(message).map_err(|(refused, message)| send_error(refused, message));

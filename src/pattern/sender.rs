@@ -19,7 +19,7 @@ use crate::event::DropReason;
 use crate::message::{Message, Receipt};
 use crate::queue::PeerKey;
 use crate::queue::admission::{Refused, Wait};
-use crate::queue::outbound::{Outbound, Toll};
+use crate::queue::outbound::Outbound;
 use crate::queue::waiters::Target;
 use crate::socket::Socket;
 use crate::socket::durable::{Line, Spool};
@@ -176,14 +176,11 @@ impl Sender {
             // Boxed: the future of a socket without a spool must not grow by it.
             return Box::pin(spool.send(message, limit)).await;
         }
-        match self.outbound().takes_toll() {
-            Toll::None => {}
-            toll => {
-                pay(toll).await;
-                // It was only for the toll that it came here.
-                if self.joins(&message) {
-                    return Ok(Receipt::ACCEPTED);
-                }
+        if self.outbound().owes_toll() {
+            self.socket.pay_toll().await;
+            // It was only for the toll that it came here.
+            if self.joins(&message) {
+                return Ok(Receipt::ACCEPTED);
             }
         }
         let mut message = Some(message);
@@ -328,7 +325,7 @@ impl Sender {
                     return settled.map(|()| sent).map_err(|reason| SendAllError { sent, rest: Vec::new(), reason });
                 }
             }
-            pay(self.outbound().takes_toll()).await;
+            self.socket.pay_toll().await;
             match &self.route {
                 Route::Balance => sent += self.outbound().try_send_run(&mut run),
                 Route::Log(spool, _) => sent += spool.try_append_all(&mut run),
@@ -408,16 +405,6 @@ impl Sender {
     /// This sender as a `Sink` of messages. `send_timeout` does not apply to it.
     pub fn sink(&self) -> MessageSink {
         MessageSink { sender: self.clone(), waiting: VecDeque::new(), wait: Wait::default(), line: Line::default() }
-    }
-}
-
-/// Lets others run: the tasks that write and read for us among them. Before a message is accepted, so that a
-/// send that is dropped here has sent nothing.
-pub(crate) async fn pay(toll: Toll) {
-    match toll {
-        Toll::None => {}
-        Toll::Share => tokio::task::coop::consume_budget().await,
-        Toll::Turn => tokio::task::yield_now().await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a message gets into an outbox: at once, after waiting in line, through room set aside, or not at all.
 //!
-//! A send encodes its message under the lock and decides, still inside it, who writes: the caller (a full
-//! segment, the high-water mark, a turnaround, a lone message) or the connection's task (woken once per
+//! A send encodes its message under the lock and decides, still inside it, who writes: the caller (with enough
+//! waiting, at the high-water mark, at a turnaround, a lone message) or the connection's task (woken once per
 //! batch). The writer holds a lease, so bytes never pass each other; the system call runs without the lock.
 //! A message that is refused stays with the caller. Next: `waiters` for the line, `lease` for the way out.
 
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
 use super::outbound::{After, Outbound};
-use super::peers::{DIRECT_BYTES, Peer, Road, State};
+use super::peers::{DIRECT_BYTES, DIRECT_FREE, Peer, Road, State};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
 use crate::message::Message;
@@ -75,8 +75,8 @@ impl Outbound {
     /// many went; on refusal the refused one is at the front again.
     pub(crate) fn try_send_run(&self, messages: &mut VecDeque<Message>) -> usize {
         let mut sent = 0;
-        let mut refused = false;
-        while !refused && !messages.is_empty() {
+        let (mut refused, mut much) = (false, false);
+        while !refused && !much && !messages.is_empty() {
             let mut after = After::default();
             {
                 let mut state = self.lock();
@@ -94,7 +94,9 @@ impl Outbound {
                         break;
                     }
                     sent += 1;
-                    if after.is_due() {
+                    // With much on its way inside the process the reader comes first.
+                    much = after.much;
+                    if much || after.is_due() {
                         break;
                     }
                 }
@@ -340,8 +342,9 @@ impl State {
                 }
             }
             peer.outbox.charge(1, bytes);
-            after.direct = true;
-            after.much = peer.outbox.bytes() >= DIRECT_BYTES;
+            // Who waits at a mark lets others run by that, unless it is far away.
+            after.direct = self.limits.on_full != OnFull::Block || peer.hwm == 0 || peer.outbox.queued() > DIRECT_FREE;
+            after.much |= peer.outbox.bytes() >= DIRECT_BYTES;
             after.wake = inbox.push_direct(*lane, message, bytes);
             self.count_drop(Some(key), DropReason::HwmReached, replaced);
             return;

@@ -462,7 +462,8 @@ impl State {
         let on_full = self.limits.on_full;
         for &key in members {
             let Some(peer) = self.peers.get_mut(key) else { continue };
-            if peer.is_full() {
+            let was_full = peer.is_full();
+            if was_full {
                 after.direct = true;
                 let goes_on = on_full == OnFull::DropOldest && peer.drop_oldest();
                 if on_full == OnFull::Disconnect {
@@ -479,7 +480,8 @@ impl State {
             let mut one = After::default();
             self.put(key, &mut lent, false, &mut one);
             after.direct |= one.direct;
-            after.much |= one.much;
+            // One that is full and loses its oldest holds nobody up.
+            after.much |= one.much && !was_full;
             after.wake_also(one.wake);
         }
     }

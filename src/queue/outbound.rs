@@ -392,8 +392,10 @@ impl Outbound {
         if let Some(waker) = after.wake.take() {
             waker.wake();
         }
-        if after.direct {
-            self.raise(if after.much { Toll::Turn } else { Toll::Share });
+        if after.much {
+            self.raise(Toll::Turn);
+        } else if after.direct {
+            self.raise(Toll::Share);
         }
         if let Some(lease) = after.lease.take() {
             self.raise(Toll::Share);
@@ -440,7 +442,7 @@ pub(super) struct After {
     more: Option<Box<More>>,
     /// A message went straight to another socket, or a segment is full: work for others.
     pub(super) direct: bool,
-    /// And much waits there already.
+    /// Much waits inside the process already.
     pub(super) much: bool,
 }
 

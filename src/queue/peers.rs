@@ -23,6 +23,9 @@ use crate::options::{FlushPolicy, OnFull};
 /// when it is read, and the memory for it, cost more than the change of task.
 pub(super) const DIRECT_BYTES: usize = 1024 * 1024;
 
+/// So many messages may be on their way to a socket of this process before sending them costs its task budget.
+pub(super) const DIRECT_FREE: usize = 1024;
+
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
 pub(crate) trait Witness: Send + Sync {
     fn high_water(&self, peer: &str, reached: bool);

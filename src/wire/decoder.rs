@@ -146,7 +146,7 @@ impl Decoder {
     }
 
     /// Bytes of the announced but incomplete frame at the end that are still to come: a hint for the read
-    /// buffer's next growth. It is the peer's word: never allocate so much at once.
+    /// buffer's next growth. It is the peer's word: never allocate more at once than it has sent whole before.
     pub(crate) fn wanted(&self) -> usize {
         self.wanted
     }

@@ -69,7 +69,7 @@ impl Cast {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("start a child");
+            .unwrap_or_else(|error| panic!("start {:?}: {error}", command.get_program()));
         let number = self.members.len();
         let says = self.says.clone();
         let lines = BufReader::new(child.stdout.take().expect("piped"));
