@@ -189,6 +189,11 @@ impl Walk {
             place.is_past = true;
             return None;
         }
+        if after.is_none() {
+            // It was the last one, so the spool ended here. What comes from now on does not belong to this walk: what
+            // was written into this segment meanwhile would seem to be missing between here and a later one.
+            self.from = Start::Only(u64::MAX);
+        }
         let from = place.told.saturating_add(1);
         let bad = match (&why, after) {
             (Hole::Blank, _) | (Hole::Invalid(_), None) => None,
@@ -262,7 +267,7 @@ impl Place {
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(&str, u64, &Record<'_>) -> bool) -> Ended {
-        let (mut is_old, mut is_enough) = (false, false);
+        let (mut is_old, mut is_enough, mut is_sealed) = (false, false, false);
         let from = self.at;
         let Place { name, at, floor, told, .. } = self;
         let mut visit = |offset: u64, record: &Record<'_>| {
@@ -275,6 +280,7 @@ impl Place {
                 *floor = record.sequence;
             }
             *told = (*told).max(record.sequence);
+            is_sealed = record.kind == Kind::Seal;
             *at = offset.saturating_add(record.size as u64);
             is_enough = !each(name, offset, record);
             !is_enough
@@ -285,8 +291,9 @@ impl Place {
         }
         let why = match ended.map(|end| end.why) {
             _ if is_old => Hole::Invalid("a record out of order"),
-            Ok(Why::Eof) => return Ended::Whole,
-            Ok(Why::End) => Hole::Blank,
+            Ok(Why::Eof) if is_sealed => return Ended::Whole,
+            // A file that grows with what is written ends where it is written.
+            Ok(Why::Eof | Why::End) => Hole::Blank,
             Ok(Why::Bad | Why::Stopped) => Hole::Invalid("not a valid record"),
             Err(e) => Hole::Unreadable(e.to_string()),
         };

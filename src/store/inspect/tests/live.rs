@@ -96,19 +96,23 @@ fn a_process_that_died_leaves_what_can_be_read_repaired_and_opened() {
     assert_eq!(spool.files().verify().unwrap().records, 510);
 }
 
-/// A directory whose first listing passed the place of the first segment just before that was made.
+/// A directory that changes between two listings: whether a file is there at the so-manieth look.
 struct Passed {
     inner: Arc<dyn Storage>,
     looks: AtomicU32,
+    shows: fn(u32, &str) -> bool,
+}
+
+impl Passed {
+    fn files(spool: &Spool, shows: fn(u32, &str) -> bool) -> SpoolFiles {
+        SpoolFiles { storage: Arc::new(Passed { inner: spool.files().storage, looks: AtomicU32::new(0), shows }) }
+    }
 }
 
 impl Storage for Passed {
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = self.inner.list()?;
-        if self.looks.fetch_add(1, Ordering::Relaxed) == 0 {
-            names.retain(|name| *name != segment::file_name(1));
-        }
-        Ok(names)
+        let look = self.looks.fetch_add(1, Ordering::Relaxed);
+        Ok(self.inner.list()?.into_iter().filter(|name| (self.shows)(look, name)).collect())
     }
 
     fn path(&self) -> &Path {
@@ -151,8 +155,21 @@ impl Storage for Passed {
 #[test]
 fn a_segment_made_while_the_directory_is_read_is_not_missing() {
     let spool = Spool::of_three();
-    let storage = Arc::new(Passed { inner: spool.files().storage, looks: AtomicU32::new(0) });
-    let files = SpoolFiles { storage };
+    // The first look passed the place of the first segment just before that was made.
+    let files = Passed::files(&spool, |look, name| look > 0 || *name != segment::file_name(1));
     let (verified, bad) = files.verify_all();
     assert_eq!((verified.records, bad), (25, vec![]));
+}
+
+#[test]
+fn what_is_written_after_the_end_was_seen_is_not_missing() {
+    for zeros in [0, 10_000] {
+        let spool = Spool::new(&registry(25));
+        spool.put(&Content::new(1).messages(1..=10).zeros(zeros));
+        spool.put(&Content::new(21).messages(21..=25).zeros(zeros));
+        // Two looks to begin, two for what comes after the first segment; then its rest and the next one are there.
+        let files = Passed::files(&spool, |look, name| look >= 4 || *name != segment::file_name(21));
+        let (verified, bad) = files.verify_all();
+        assert_eq!((verified.records, bad), (10, vec![]));
+    }
 }
