@@ -68,6 +68,7 @@ pub fn play(job: &str) {
         Ok(mut answer) => {
             let spent = Usage::now().since(usage::marked().unwrap_or(before));
             answer["done"] = true.into();
+            answer["began"] = usage::began().into();
             answer["cpu_us"] = spent.cpu_us.into();
             answer["switches"] = spent.switches.into();
             answer
@@ -109,7 +110,7 @@ fn act(job: &Job, column: &dyn Column) -> Outcome<Value> {
             let all = Subscription::all(subscribers, job.size(), job.count(), job.number("topics"));
             column.subscribe(at, all).map(|all| {
                 let got = Deliveries::of(&all);
-                json!({ "rate": got.rate, "taken": got.taken, "lost": got.lost })
+                json!({ "ended": got.ended, "taken": got.taken, "lost": got.lost })
             })
         }
         "gather" => column.gather(at, Ready, Roll::new(job.number("peers") as usize)).map(nothing),
@@ -149,7 +150,7 @@ fn nothing((): ()) -> Value {
 }
 
 fn arrived(arrivals: Arrivals) -> Value {
-    json!({ "rate": arrivals.rate() })
+    json!({ "ended": arrivals.ended() })
 }
 
 fn flown(flight: Flight) -> Value {

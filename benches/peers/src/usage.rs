@@ -1,6 +1,7 @@
 //! What a process cost so far: processor time and context switches of all its threads, memory, and the shared clock.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Totals since the process started, or the difference of two totals.
 #[derive(Clone, Copy)]
@@ -50,6 +51,19 @@ pub fn now_nanos() -> u64 {
         time
     };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+static BEGAN: AtomicU64 = AtomicU64::new(0);
+
+/// This process asks for its first message now. Only the first call counts.
+#[cold]
+pub fn begin() {
+    let _ = BEGAN.compare_exchange(0, now_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// When this process asked for its first message, if it sends any.
+pub fn began() -> Option<u64> {
+    Some(BEGAN.load(Ordering::Relaxed)).filter(|&nanos| nanos > 0)
 }
 
 /// Resident memory of a process, in KiB; 0 if it is gone.

@@ -38,7 +38,7 @@ impl Run<'_> {
             (received, cast.line(connecter)?)
         };
         let mut record = self.costs(&sides, count);
-        take(&mut record, &sides.0, &["rate"]);
+        record["rate"] = rate(&sides, count).into();
         record["lost"] = 0.into();
         Ok(record)
     }
@@ -63,8 +63,16 @@ impl Run<'_> {
         let received = cast.line(subscriber)?;
         cast.release(publisher);
         let sides = (cast.line(publisher)?, received);
-        let mut record = self.costs(&sides, sides.1["taken"].as_u64().unwrap_or(1).max(1));
-        take(&mut record, &sides.1, &["rate", "taken", "lost"]);
+        let taken = sides.1["taken"].as_u64().unwrap_or(1).max(1);
+        let mut record = self.costs(&sides, taken);
+        record["rate"] = rate(&sides, taken).into();
+        take(&mut record, &sides.1, &["taken", "lost"]);
         Ok(record)
     }
+}
+
+/// Operations a second, from the first message that a sender asked for to the last that arrived.
+fn rate(sides: &(Value, Value), operations: u64) -> f64 {
+    let at = |name: &str| sides.0[name].as_u64().or(sides.1[name].as_u64()).expect("a time");
+    operations as f64 * 1e9 / (at("ended") - at("began")) as f64
 }

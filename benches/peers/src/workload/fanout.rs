@@ -7,7 +7,6 @@
 use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use crate::usage;
 
@@ -71,6 +70,9 @@ impl Publications {
         if self.next == self.count {
             return None;
         }
+        if self.next == 0 {
+            usage::begin();
+        }
         let topic = self.topics[(self.next % self.topics.len() as u64) as usize];
         let number = self.next;
         self.next += 1;
@@ -104,8 +106,7 @@ pub struct Subscription {
     seen_probe: bool,
     /// Subscribers that have not seen a probe yet.
     unready: Arc<AtomicUsize>,
-    first: Option<Instant>,
-    last: Option<Instant>,
+    last: Option<u64>,
 }
 
 impl Subscription {
@@ -131,7 +132,6 @@ impl Subscription {
                 next: 0,
                 seen_probe: false,
                 unready: unready.clone(),
-                first: None,
                 last: None,
             }
         };
@@ -154,11 +154,8 @@ impl Subscription {
         assert!(number >= self.next, "message out of order or twice");
         self.next = number + 1;
         self.taken += 1;
-        if self.first.is_none() {
-            self.first = Some(Instant::now());
-        }
         if number == self.last_number {
-            self.last = Some(Instant::now());
+            self.last = Some(usage::now_nanos());
         }
         false
     }
@@ -173,7 +170,7 @@ impl Subscription {
             }
         }
         if number == END && self.last.is_none() {
-            self.last = Some(Instant::now());
+            self.last = Some(usage::now_nanos());
         }
         number == END
     }
@@ -183,16 +180,15 @@ impl Subscription {
 pub struct Deliveries {
     pub taken: u64,
     pub lost: u64,
-    /// Deliveries a second, from the first anywhere to the last anywhere.
-    pub rate: f64,
+    /// When the last came anywhere, by the system's monotonic clock.
+    pub ended: u64,
 }
 
 impl Deliveries {
     pub fn of(all: &[Subscription]) -> Deliveries {
         let taken = all.iter().map(|one| one.taken).sum();
         let expected: u64 = all.iter().map(|one| one.expected).sum();
-        let first = all.iter().filter_map(|one| one.first).min().expect("something came");
-        let last = all.iter().filter_map(|one| one.last).max().expect("the end came");
-        Deliveries { taken, lost: expected - taken, rate: taken as f64 / (last - first).as_secs_f64() }
+        let ended = all.iter().filter_map(|one| one.last).max().expect("the end came");
+        Deliveries { taken, lost: expected - taken, ended }
     }
 }

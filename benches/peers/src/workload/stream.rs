@@ -2,7 +2,7 @@
 //!
 //! The first eight bytes of a body are its sender (16 bits) and its number (48 bits).
 
-use std::time::Instant;
+use crate::usage;
 
 const NUMBER_BITS: u32 = 48;
 
@@ -29,6 +29,9 @@ impl Bodies {
         if self.next == self.count {
             return None;
         }
+        if self.next == 0 {
+            usage::begin();
+        }
         write_number(&mut self.body, self.sender << NUMBER_BITS | self.next);
         self.next += 1;
         Some(&self.body)
@@ -42,21 +45,20 @@ pub(super) fn write_number(body: &mut [u8], number: u64) {
     }
 }
 
-/// Checks what arrives (size, number, order of each sender, count) and holds the clock: first message to last.
+/// Checks what arrives (size, number, order of each sender, count) and stops the clock that the first of [`Bodies`] started:
+/// what a sender queues before anything arrives is work like any other.
 pub struct Arrivals {
     size: usize,
     /// The next number of each sender.
     next: Vec<u64>,
     missing: u64,
-    count: u64,
-    first: Option<Instant>,
-    seconds: f64,
+    ended: u64,
 }
 
 impl Arrivals {
     /// All of what `senders` send, `count` in all.
     pub fn new(size: usize, senders: usize, count: u64) -> Arrivals {
-        Arrivals { size, next: vec![0; senders], missing: count, count, first: None, seconds: 0.0 }
+        Arrivals { size, next: vec![0; senders], missing: count, ended: 0 }
     }
 
     #[inline]
@@ -69,7 +71,7 @@ impl Arrivals {
         self.next.len()
     }
 
-    /// Takes one message; the clock is read at the first and at the last only.
+    /// Takes one message; the clock is read at the last only.
     #[inline]
     pub fn take(&mut self, body: &[u8]) {
         assert_eq!(body.len(), self.size, "a message has the wrong size");
@@ -79,16 +81,14 @@ impl Arrivals {
         assert_eq!(number & ((1 << NUMBER_BITS) - 1), *next, "message out of order");
         *next += 1;
         self.missing -= 1;
-        match self.first {
-            None => self.first = Some(Instant::now()),
-            Some(first) if self.missing == 0 => self.seconds = first.elapsed().as_secs_f64(),
-            Some(_) => {}
+        if self.missing == 0 {
+            self.ended = usage::now_nanos();
         }
     }
 
-    /// Messages a second.
-    pub fn rate(&self) -> f64 {
+    /// When the last came, by the system's monotonic clock.
+    pub fn ended(&self) -> u64 {
         assert_eq!(self.missing, 0, "messages are missing");
-        (self.count - 1) as f64 / self.seconds
+        self.ended
     }
 }
