@@ -24,8 +24,9 @@ use crate::queue::waiters::Target;
 use crate::socket::Socket;
 use crate::socket::durable::{Line, Spool};
 
-/// Messages that `send_all` hands over at once.
+/// Messages that `send_all` hands over at once, or fewer of so many bytes: more would have left the caches.
 const RUN: usize = 256;
+const RUN_BYTES: usize = 256 * 1024;
 
 /// How a message finds its peers.
 #[derive(Clone)]
@@ -137,7 +138,11 @@ impl Sender {
         if self.joins(&message) {
             return Ok(Receipt::ACCEPTED);
         }
-        self.send_at_length(message, self.socket.options().send_timeout).await
+        let mut message = Some(message);
+        if self.joins_inside(&mut message) {
+            return Ok(Receipt::ACCEPTED);
+        }
+        self.send_at_length(message.unwrap_or_else(lost), self.socket.options().send_timeout).await
     }
 
     /// As [`Sender::send`], for at most this long.
@@ -168,6 +173,12 @@ impl Sender {
             Route::Publish(publisher) => !self.outbound().owes_toll() && publisher.try_publish(message).is_ok(),
             Route::Upstream(_) | Route::Log(..) => false,
         }
+    }
+
+    /// As [`Sender::joins`], for a message that is better moved than copied, within the process.
+    #[inline]
+    pub(crate) fn joins_inside(&self, message: &mut Option<Message>) -> bool {
+        matches!(self.route, Route::Balance) && !self.outbound().owes_toll() && self.outbound().join_inside(message)
     }
 
     /// What [`Sender::send`] does when a message cannot simply join others.
@@ -253,6 +264,9 @@ impl Sender {
             return Ok(Receipt::ACCEPTED);
         }
         let mut message = Some(message);
+        if self.joins_inside(&mut message) {
+            return Ok(Receipt::ACCEPTED);
+        }
         match self.attempt(&mut message) {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => Err(try_send_error(refused, message.unwrap_or_else(lost))),
@@ -319,7 +333,7 @@ impl Sender {
         loop {
             if run.is_empty() {
                 // Taken from the caller before the lock: its iterator may do anything.
-                run.extend(messages.by_ref().take(RUN).map(Into::into));
+                fill(&mut run, &mut messages);
                 if run.is_empty() {
                     let settled = self.settle().await;
                     return settled.map(|()| sent).map_err(|reason| SendAllError { sent, rest: Vec::new(), reason });
@@ -424,6 +438,16 @@ fn fail(refused: Refused, message: Option<Message>) -> SendError<Message> {
 pub(crate) fn lost() -> Message {
     debug_assert!(false, "a refused send kept its message");
     Message::from("")
+}
+
+/// Takes what `send_all` hands over at once.
+fn fill<M: Into<Message>>(run: &mut VecDeque<Message>, messages: &mut impl Iterator<Item = M>) {
+    let mut bytes = 0;
+    while run.len() < RUN && bytes < RUN_BYTES {
+        let Some(message) = messages.next().map(Into::into) else { return };
+        bytes += message.size();
+        run.push_back(message);
+    }
 }
 
 /// Room for one message: sending it cannot fail or wait. Dropped, the room is free again.

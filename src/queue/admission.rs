@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::PeerKey;
 use super::outbound::{After, Outbound};
-use super::peers::{DIRECT_BYTES, DIRECT_FREE, Peer, Road, State};
+use super::peers::{DIRECT_BYTES, DIRECT_MESSAGES, Peer, Road, State, WIRE_BYTES};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
 use crate::message::Message;
@@ -61,6 +61,13 @@ impl Outbound {
     #[inline(always)]
     pub(crate) fn join(&self, message: &Message) -> bool {
         self.lock().join_batch(message)
+    }
+
+    /// As [`Outbound::join`], for a peer of this process, who is given the message itself; else it stays in `message`.
+    #[inline(never)]
+    pub(crate) fn join_inside(&self, message: &mut Option<Message>) -> bool {
+        let Some(size) = message.as_ref().map(Message::size) else { return false };
+        self.lock().join_next(|peer| peer.join_direct(size, || message.take()))
     }
 
     /// Sends to the next peer that has room. On refusal the message stays in `message`.
@@ -214,6 +221,11 @@ impl Outbound {
 impl State {
     #[inline(always)]
     fn join_batch(&mut self, message: &Message) -> bool {
+        self.join_next(|peer| peer.join(message))
+    }
+
+    #[inline(always)]
+    fn join_next(&mut self, join: impl FnOnce(&mut Peer) -> bool) -> bool {
         if self.closed
             || self.limits.conflate
             || self.limits.flush == FlushPolicy::Immediate
@@ -223,7 +235,7 @@ impl State {
         }
         let Some(key) = self.next_peer() else { return false };
         let Some(peer) = self.peers.get_mut(key) else { return false };
-        if !peer.join(message) {
+        if !join(peer) {
             return false;
         }
         if self.rotation.len() > 1 {
@@ -342,9 +354,9 @@ impl State {
                 }
             }
             peer.outbox.charge(1, bytes);
-            // Who waits at a mark lets others run by that, unless it is far away.
-            after.direct = self.limits.on_full != OnFull::Block || peer.hwm == 0 || peer.outbox.queued() > DIRECT_FREE;
-            after.much |= peer.outbox.bytes() >= DIRECT_BYTES;
+            // Who waits at a mark lets others run by that.
+            after.direct = self.limits.on_full != OnFull::Block;
+            after.much |= peer.outbox.bytes() >= DIRECT_BYTES || peer.outbox.queued() >= DIRECT_MESSAGES;
             after.wake = inbox.push_direct(*lane, message, bytes);
             self.count_drop(Some(key), DropReason::HwmReached, replaced);
             return;
@@ -355,13 +367,13 @@ impl State {
                 replaced += 1;
             }
         }
-        {
+        let last = {
             let Some(message) = message.as_ref() else { return };
-            peer.outbox.push(message);
-        }
+            peer.outbox.push(message)
+        };
         *message = None;
         if peer.link().is_some() && !peer.writing && !peer.blocked {
-            let full_batch = peer.outbox.is_worth_writing() || peer.is_full();
+            let full_batch = peer.outbox.is_worth_writing(last) || peer.is_full();
             let caller = match policy {
                 FlushPolicy::Immediate => true,
                 FlushPolicy::Task => false,
@@ -377,10 +389,11 @@ impl State {
             } else if was_clear {
                 after.wake = peer.waker.take();
             }
-        } else if peer.outbox.has_full_arena() {
+        } else if peer.outbox.has_full_arena(last) {
             // Nobody can write now: without a high-water mark only yielding lets somebody.
             peer.outbox.seal();
             after.direct = true;
+            after.much |= peer.outbox.bytes() >= WIRE_BYTES;
         }
         if replaced > 0 {
             self.count_drop(Some(key), DropReason::HwmReached, replaced);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use super::PeerKey;
 use super::admission::{Refused, Wait};
 use super::outbound::{After, Outbound};
-use super::outbox::{Arena, SEGMENT, Segment, is_external};
+use super::outbox::{Arena, Segment, is_external};
 use super::peers::{Limits, Road, State};
 use super::waiters::{Outcome, Target};
 use crate::event::{DropReason, Reason};
@@ -434,8 +434,8 @@ impl State {
             self.seal(index);
         }
         let Some(class) = self.class(index) else { return };
-        class.arena.push(message);
-        let is_full = immediate || class.arena.len() >= SEGMENT;
+        let last = class.arena.push(message);
+        let is_full = immediate || class.arena.is_full(last);
         if is_full {
             self.seal(index);
         }

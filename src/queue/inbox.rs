@@ -323,9 +323,9 @@ impl Inbox {
     }
 
     /// Leaves one message of a sender in this process behind others of the same, of which the reader knows already:
-    /// nobody is to be woken. False: nothing has happened, go the whole way.
+    /// nobody is to be woken. False: nothing has happened and nothing was asked for, go the whole way.
     #[inline]
-    pub(super) fn join_direct(&self, lane: PeerKey, message: &Message, size: usize) -> bool {
+    pub(super) fn join_direct(&self, lane: PeerKey, size: usize, message: impl FnOnce() -> Option<Message>) -> bool {
         let mut state = self.lock();
         let State { lanes, arrivals, waker, .. } = &mut *state;
         let (Some((last, Item::Values(messages))), None) = (arrivals.back_mut(), waker) else { return false };
@@ -334,8 +334,9 @@ impl Inbox {
             return false;
         }
         let Some(entry) = lanes.get_mut(lane).filter(|entry| !entry.muted && *last == lane) else { return false };
+        let Some(message) = message() else { return false };
         entry.count(1, size);
-        messages.push_back(message.clone());
+        messages.push_back(message);
         true
     }
 

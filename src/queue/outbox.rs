@@ -12,10 +12,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::message::Message;
 use crate::wire::frame;
 
-/// An arena of this many bytes is a full segment: enough to make the system call's cost disappear.
-pub(crate) const SEGMENT: usize = 64 * 1024;
-/// What the last message of a full segment may need beyond it without a larger buffer.
-const OVERSHOOT: usize = SEGMENT / 16;
+/// The most that an arena holds, unless one message is longer: enough to make the system call's cost disappear, and
+/// no more than the kernel passes on in one piece, 45 packets of 1,448 bytes over Ethernet and one of 65,483 over
+/// loopback. A full 64 KiB would be such a piece and a packet of 53 bytes, which costs as much and is read apart.
+pub(crate) const SEGMENT: usize = 45 * 1448;
 /// Bodies from here on are not copied into the arena: a segment would hold only one or two of them, and below that
 /// one copy costs less than what many pieces cost whoever writes and reads them.
 pub(crate) const EXTERNAL: usize = 32 * 1024;
@@ -169,6 +169,7 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    /// Appends a message; returns the bytes it takes.
     #[inline]
     pub(crate) fn push(&mut self, message: &Message) -> usize {
         let len = frame::encoded_len(message);
@@ -180,8 +181,8 @@ impl Arena {
         len
     }
 
-    /// As [`Arena::push`], for a message of one frame that fits into the room that is there and leaves the segment
-    /// open: nothing otherwise.
+    /// As [`Arena::push`], for a message of one frame that fits into the room that is there and leaves some for
+    /// another like it: nothing otherwise.
     #[inline(always)]
     pub(crate) fn push_quickly(&mut self, message: &Message) -> Option<usize> {
         let room = self.bytes.capacity().min(SEGMENT).saturating_sub(self.bytes.len() + frame::MAX_HEADER);
@@ -192,7 +193,7 @@ impl Arena {
             frame::encode_short(&mut self.bytes, short, len)
         } else {
             let [only] = &**message else { return None };
-            if only.len() >= EXTERNAL.min(room) {
+            if only.len() >= EXTERNAL || 2 * only.len() + frame::MAX_HEADER > room {
                 return None;
             }
             let before = self.bytes.len();
@@ -203,10 +204,16 @@ impl Arena {
         Some(taken)
     }
 
-    /// Whether a full segment can hold it, too: else what is there goes first, since growing would copy it.
+    /// Whether a segment can hold it, too: else what is there goes first, since growing would copy it.
     #[inline]
     pub(crate) fn has_room(&self, message: &Message) -> bool {
-        self.bytes.len() + message.size() <= SEGMENT + OVERSHOOT / 2 || self.bytes.len() < SEGMENT / 8
+        self.bytes.len() + message.size() + frame::MAX_HEADER <= SEGMENT || self.bytes.len() < SEGMENT / 8
+    }
+
+    /// The last message took so much, and another like it has no room.
+    #[inline]
+    pub(crate) fn is_full(&self, last: usize) -> bool {
+        self.bytes.len() + last > SEGMENT
     }
 
     #[cold]
@@ -224,9 +231,9 @@ impl Arena {
         if self.messages == 0 {
             return None;
         }
-        // A full segment overshoots by the last message; the next must not need to grow for that.
+        // The next one may be a little longer and must not need to grow for that.
         // One that a writer in another thread took half full says little: what is small is learnt little by little.
-        let this = (self.bytes.len() + self.bytes.len() / 16).min(SEGMENT + OVERSHOOT);
+        let this = (self.bytes.len() + self.bytes.len() / 8).min(SEGMENT);
         self.hint = this.max(self.hint - self.hint / 4);
         let messages = std::mem::take(&mut self.messages);
         // The whole buffer goes along: a rest of it would be filled, doubled and copied by the next segment.
@@ -292,16 +299,16 @@ impl Outbox {
         self.bytes
     }
 
-    /// As much waits as is worth a system call, whoever makes it.
+    /// As much waits as is worth a system call, whoever makes it, since the last message, which took so much.
     #[inline]
-    pub(crate) fn is_worth_writing(&self) -> bool {
-        self.bytes >= SEGMENT
+    pub(crate) fn is_worth_writing(&self, last: usize) -> bool {
+        self.bytes + last > SEGMENT
     }
 
-    /// The arena is a full segment.
+    /// The arena is a full segment since the last message, which took so much.
     #[inline]
-    pub(crate) fn has_full_arena(&self) -> bool {
-        self.arena.len() >= SEGMENT
+    pub(crate) fn has_full_arena(&self, last: usize) -> bool {
+        self.arena.is_full(last)
     }
 
     /// Nothing waits to be written and nobody is writing.
@@ -334,21 +341,24 @@ impl Outbox {
         self.reserved -= 1;
     }
 
-    /// Appends `message`; its room must not be set aside any more.
+    /// Appends `message`, whose room must not be set aside any more; returns the bytes it takes.
     #[inline]
-    pub(crate) fn push(&mut self, message: &Message) {
+    pub(crate) fn push(&mut self, message: &Message) -> usize {
         self.queued += 1;
-        if is_external(message) {
+        let len = if is_external(message) {
             self.seal();
             let segment = Segment::external(message);
-            self.bytes += segment.len();
+            let len = segment.len();
             self.sealed.push_back(segment);
+            len
         } else {
             if !self.arena.has_room(message) {
                 self.seal();
             }
-            self.bytes += self.arena.push(message);
-        }
+            self.arena.push(message)
+        };
+        self.bytes += len;
+        len
     }
 
     /// Appends `message` to a batch under way, if nobody has anything to do or to decide for that: no mark is

@@ -19,12 +19,14 @@ use crate::event::{DropReason, Drops, Reason};
 use crate::message::Message;
 use crate::options::{FlushPolicy, OnFull};
 
-/// With more than this on its way to a socket of this process a sender lets others run: what has left the caches
-/// when it is read, and the memory for it, cost more than the change of task.
-pub(super) const DIRECT_BYTES: usize = 1024 * 1024;
+/// With so many bytes or messages on their way to a socket of this process a sender lets others run before the next:
+/// what has left the caches when it is read, the memory for it, and two threads that meet at every message cost more
+/// than the change of task.
+pub(super) const DIRECT_BYTES: usize = 192 * 1024;
+pub(super) const DIRECT_MESSAGES: usize = 384;
 
-/// So many messages may be on their way to a socket of this process before sending them costs its task budget.
-pub(super) const DIRECT_FREE: usize = 1024;
+/// The same for bytes that a connection cannot take now: who writes them should have had a chance to.
+pub(super) const WIRE_BYTES: usize = 1024 * 1024;
 
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
 pub(crate) trait Witness: Send + Sync {
@@ -147,23 +149,25 @@ impl Peer {
     pub(super) fn join(&mut self, message: &Message) -> bool {
         match &self.road {
             Road::Wire(_) => self.outbox.join(message, (self.hwm, self.hwm_bytes)),
-            Road::Direct { .. } => self.join_direct(message),
+            Road::Direct { .. } => {
+                message.short().is_some() && self.join_direct(message.size(), || Some(message.clone()))
+            }
         }
     }
 
-    /// The same inside the process.
-    #[inline(never)]
-    fn join_direct(&mut self, message: &Message) -> bool {
+    /// The same inside the process. A copy of what is not in the message itself would cost more than the long way: such
+    /// a message is to be moved.
+    #[inline]
+    pub(super) fn join_direct(&mut self, size: usize, message: impl FnOnce() -> Option<Message>) -> bool {
         let Road::Direct { inbox, lane, parked: false } = &self.road else { return false };
-        let size = message.size();
         let bytes = self.outbox.bytes() + size;
-        // Without a mark for messages only yielding lets others run, which is not for here; and a copy of what is not
-        // in the message itself would cost more than the long way, where it moves.
-        let joined = self.outbox.queued() + 1 < self.hwm
+        // Without a mark for messages only yielding lets others run, which is not for here.
+        let queued = self.outbox.queued() + 1;
+        let joined = queued < self.hwm
+            && queued < DIRECT_MESSAGES
             && (self.hwm_bytes == 0 || bytes < self.hwm_bytes)
             && bytes < DIRECT_BYTES
-            && message.short().is_some()
-            && inbox.join_direct(*lane, message, size);
+            && inbox.join_direct(*lane, size, message);
         if joined {
             self.outbox.charge(1, size);
         }

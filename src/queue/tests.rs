@@ -88,7 +88,7 @@ fn the_oldest_goes_first_out_of_a_run() {
         let (lane, other) = (inbox.open_lane(None), inbox.open_lane(None));
         inbox.push_direct(other, numbered(99), 8);
         for n in 0..count {
-            if !inbox.join_direct(lane, &numbered(n), 8) {
+            if !inbox.join_direct(lane, 8, || Some(numbered(n))) {
                 inbox.push_direct(lane, numbered(n), 8);
             }
         }
