@@ -167,17 +167,21 @@ impl Calls {
         let mut wakers = Vec::new();
         let result = {
             let mut state = self.lock();
-            if let Some(call) = state.calls.get_mut(&id) {
-                call.waker = Some(cx.waker().clone());
-            }
+            // Not while it looks for itself: a task that wakes itself is polled again, and on two threads calls the other.
+            let mine = state.calls.get_mut(&id).and_then(|call| call.waker.take());
             self.read(&mut state, Some(id), cx, &mut wakers);
             if state.stuck {
                 // Watched before the look, so that no room comes unseen between the two.
                 self.outbound.watch_progress(cx);
                 self.pump(&mut state);
             }
-            match state.calls.get(&id).map(|call| &call.stage) {
-                Some(Stage::Done(_)) | None => {
+            match state.calls.get_mut(&id) {
+                Some(call) if !matches!(call.stage, Stage::Done(_)) => {
+                    let mine = mine.filter(|waker| waker.will_wake(cx.waker()));
+                    call.waker = mine.or_else(|| Some(cx.waker().clone()));
+                    Poll::Pending
+                }
+                _ => {
                     let call = state.calls.remove(&id);
                     // Somebody else has to watch for arrivals now.
                     wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
@@ -186,7 +190,6 @@ impl Calls {
                         _ => Poll::Ready(Err(RequestError::Closed)),
                     }
                 }
-                Some(_) => Poll::Pending,
             }
         };
         wakers.into_iter().for_each(Waker::wake);

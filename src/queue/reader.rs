@@ -243,11 +243,9 @@ impl Reader {
     fn exchange(&mut self, cx: Option<&mut Context<'_>>) -> Exchange {
         self.patience = PATIENCE;
         let outcome = self.inbox.exchange(&mut self.reads, &mut self.arrivals, cx);
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        for (key, item) in arrivals.drain(..) {
+        while let Some((key, item)) = self.arrivals.pop_front() {
             self.sort_in(key, item);
         }
-        self.arrivals = arrivals;
         outcome
     }
 

@@ -31,7 +31,18 @@ pub struct Cast {
     heard: Receiver<(usize, Option<Value>)>,
     limit: Duration,
     until: Instant,
-    one_cpu: bool,
+    processors: Processors,
+}
+
+/// Where the system may run the sides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// Anywhere.
+    Any,
+    /// All on the first one: nobody wakes a sleeping one. What is left is the way through the software.
+    One,
+    /// The first and the second in turn: everybody wakes another one.
+    Two,
 }
 
 struct Member {
@@ -46,23 +57,32 @@ impl Cast {
     /// Nobody yet; the cell fails when it is not over within `limit`.
     pub fn new(limit: Duration) -> Cast {
         let (says, heard) = channel();
-        Cast { members: Vec::new(), says, heard, limit, until: Instant::now() + limit, one_cpu: false }
+        Cast { members: Vec::new(), says, heard, limit, until: Instant::now() + limit, processors: Processors::Any }
     }
 
-    /// All who are started from now on share the first processor.
-    pub fn on_one_cpu(mut self, one_cpu: bool) -> Cast {
-        self.one_cpu = one_cpu;
+    /// Where all who are started from now on run.
+    pub fn on(mut self, processors: Processors) -> Cast {
+        self.processors = processors;
         self
+    }
+
+    /// What starts the next side, without its arguments.
+    fn command(&self) -> Command {
+        let program = std::env::current_exe().expect("own path");
+        let processor = match self.processors {
+            Processors::Any => return Command::new(&program),
+            Processors::One => 0,
+            Processors::Two => self.members.len() % 2,
+        };
+        let mut command = Command::new("taskset");
+        command.args(["-c", &processor.to_string()]).arg(&program);
+        command
     }
 
     /// Starts a side with this job; returns its number.
     pub fn start(&mut self, mut job: Value) -> usize {
         job["seconds"] = (self.limit.as_secs() + 5).into();
-        let program = std::env::current_exe().expect("own path");
-        let mut command = if self.one_cpu { Command::new("taskset") } else { Command::new(&program) };
-        if self.one_cpu {
-            command.args(["-c", "0"]).arg(&program);
-        }
+        let mut command = self.command();
         let mut child = command
             .args(["--side", &job.to_string()])
             .stdin(Stdio::piped())

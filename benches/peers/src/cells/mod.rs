@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cast::{Cast, Why};
+use crate::cast::{Cast, Processors, Why};
 
 /// How bytes travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,9 +62,8 @@ pub struct Cell {
     pub kind: Kind,
     pub transport: Transport,
     pub size: usize,
-    /// Both sides on one processor: nobody wakes a sleeping one, and where the system puts which side plays no part.
-    /// What is left is the way through the software.
-    pub one_cpu: bool,
+    /// Unless it is any, where the system would put which side plays no part.
+    pub processors: Processors,
 }
 
 /// A kind of cell with the transports and sizes it is measured at.
@@ -77,14 +76,14 @@ struct Row {
     sizes: &'static [usize],
     /// Whether `--sizes` says at which sizes.
     any_size: bool,
-    one_cpu: bool,
+    processors: Processors,
 }
 
 const TCP: &[Transport] = &[Transport::Tcp];
 const TWO_SIZES: &[usize] = &[64, 1024];
 
 const fn row(name: &'static str, title: &'static str, unit: &'static str, kind: Kind) -> Row {
-    Row { name, title, unit, kind, transports: TCP, sizes: &[64], any_size: false, one_cpu: false }
+    Row { name, title, unit, kind, transports: TCP, sizes: &[64], any_size: false, processors: Processors::Any }
 }
 
 const fn sized(row: Row, sizes: &'static [usize]) -> Row {
@@ -95,7 +94,11 @@ const fn everywhere(row: Row) -> Row {
     Row { transports: &Transport::ALL, ..row }
 }
 
-const ROWS: [Row; 18] = [
+const fn pinned(processors: Processors, row: Row) -> Row {
+    Row { processors, transports: &[Transport::Tcp, Transport::Ipc], ..row }
+}
+
+const ROWS: [Row; 19] = [
     everywhere(sized(
         row("push-pull", "PUSH/PULL", "messages/s", Kind::PushPull),
         &[16, 64, 256, 1024, 8192, 65536, 1 << 20],
@@ -114,16 +117,24 @@ const ROWS: [Row; 18] = [
         TWO_SIZES,
     ),
     everywhere(sized(row("req-rep", "REQ/REP, one after the other", "round trips/s", Kind::ReqRep), TWO_SIZES)),
-    Row {
-        one_cpu: true,
-        transports: &[Transport::Tcp, Transport::Ipc],
-        ..row(
+    pinned(
+        Processors::One,
+        row(
             "req-rep-one-cpu",
             "REQ/REP, one after the other, both sides on one processor",
             "round trips/s",
             Kind::ReqRep,
-        )
-    },
+        ),
+    ),
+    pinned(
+        Processors::Two,
+        row(
+            "req-rep-two-cpus",
+            "REQ/REP, one after the other, each side on a processor of its own",
+            "round trips/s",
+            Kind::ReqRep,
+        ),
+    ),
     everywhere(sized(
         row("req-rep-64", "REQ/REP, 64 under way on one socket", "round trips/s", Kind::ReqRepMany { lanes: 64 }),
         TWO_SIZES,
@@ -171,8 +182,8 @@ pub fn choose(names: &[String], sizes: &[usize], transports: &[Transport]) -> Ve
         let at = |transport: &&Transport| transports.is_empty() || transports.contains(transport);
         for &transport in row.transports.iter().filter(at) {
             let own = if row.any_size && !sizes.is_empty() { sizes } else { row.sizes };
-            let Row { name, title, unit, kind, one_cpu, .. } = *row;
-            cells.extend(own.iter().map(|&size| Cell { name, title, unit, kind, transport, size, one_cpu }));
+            let Row { name, title, unit, kind, processors, .. } = *row;
+            cells.extend(own.iter().map(|&size| Cell { name, title, unit, kind, transport, size, processors }));
         }
     }
     cells

@@ -44,7 +44,7 @@ impl Run<'_> {
             self.alone(asks(&format!("{}-inproc", plot.connecter), "inproc://peers"))?
         } else {
             let place = self.place();
-            let mut cast = Cast::new(LIMIT).on_one_cpu(self.cell.one_cpu);
+            let mut cast = Cast::new(LIMIT).on(self.cell.processors);
             let mut answers = self.job(plot.binder, &place.at);
             answers["count"] = plot.answers.into();
             let binder = cast.start(answers);

@@ -95,7 +95,7 @@ fn one_way(results: &Results, gates: &mut Vec<Gate>) {
 
 fn there_and_back(results: &Results, gates: &mut Vec<Gate>) {
     let aims = [aim(Bound::AtMost(1.1), Mark::Column("raw")), aim(Bound::Below, Mark::AnyRival)];
-    for cell in ["req-rep", "req-rep-one-cpu"] {
+    for cell in ["req-rep", "req-rep-two-cpus", "req-rep-one-cpu"] {
         for transport in ["tcp", "ipc"] {
             field_gates(results, gates, (cell, transport, 64), "ginnel", ("p50", "p50"), &aims);
         }
