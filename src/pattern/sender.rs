@@ -24,9 +24,11 @@ use crate::queue::waiters::Target;
 use crate::socket::Socket;
 use crate::socket::durable::{Line, Spool};
 
-/// Messages that `send_all` hands over at once, or fewer of so many bytes: more would have left the caches.
+/// Messages that `send_all` hands over at once; of long ones as many as it takes at once: more would have left the caches.
 const RUN: usize = 256;
-const RUN_BYTES: usize = 256 * 1024;
+const RUN_LONG: usize = 16;
+/// Longer ones are long.
+const LONG: usize = 1024;
 
 /// How a message finds its peers.
 #[derive(Clone)]
@@ -442,11 +444,9 @@ pub(crate) fn lost() -> Message {
 
 /// Takes what `send_all` hands over at once.
 fn fill<M: Into<Message>>(run: &mut VecDeque<Message>, messages: &mut impl Iterator<Item = M>) {
-    let mut bytes = 0;
-    while run.len() < RUN && bytes < RUN_BYTES {
-        let Some(message) = messages.next().map(Into::into) else { return };
-        bytes += message.size();
-        run.push_back(message);
+    run.extend(messages.by_ref().take(RUN_LONG).map(Into::into));
+    if run.len() == RUN_LONG && run.back().is_some_and(|message| message.size() <= LONG) {
+        run.extend(messages.by_ref().take(RUN - RUN_LONG).map(Into::into));
     }
 }
 

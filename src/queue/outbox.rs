@@ -166,6 +166,8 @@ pub(crate) struct Arena {
     pub(crate) messages: usize,
     /// What the next segment will probably need: the size of the last one, or nearly that of a larger one before.
     hint: usize,
+    /// The last one needed less than expected.
+    was_smaller: bool,
 }
 
 impl Arena {
@@ -173,8 +175,8 @@ impl Arena {
     #[inline]
     pub(crate) fn push(&mut self, message: &Message) -> usize {
         let len = frame::encoded_len(message);
-        if self.bytes.capacity() - self.bytes.len() < len + frame::MAX_HEADER {
-            self.grow(len + frame::MAX_HEADER);
+        if self.bytes.capacity() - self.bytes.len() < len {
+            self.grow(len);
         }
         frame::encode_message(&mut self.bytes, message);
         self.messages += 1;
@@ -231,10 +233,11 @@ impl Arena {
         if self.messages == 0 {
             return None;
         }
-        // The next one may be a little longer and must not need to grow for that.
-        // One that a writer in another thread took half full says little: what is small is learnt little by little.
+        // The next one may be a little longer and must not need to grow for that. One that a writer in another thread
+        // took half full says little, and one alone nothing: what is small is learnt little by little.
         let this = (self.bytes.len() + self.bytes.len() / 8).min(SEGMENT);
-        self.hint = this.max(self.hint - self.hint / 4);
+        let was_smaller = std::mem::replace(&mut self.was_smaller, this < self.hint);
+        self.hint = this.max(if was_smaller { self.hint - self.hint / 4 } else { self.hint });
         let messages = std::mem::take(&mut self.messages);
         // The whole buffer goes along: a rest of it would be filled, doubled and copied by the next segment.
         Some(Segment::packed(Bytes::from(std::mem::take(&mut self.bytes)), messages))

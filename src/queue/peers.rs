@@ -149,14 +149,17 @@ impl Peer {
     pub(super) fn join(&mut self, message: &Message) -> bool {
         match &self.road {
             Road::Wire(_) => self.outbox.join(message, (self.hwm, self.hwm_bytes)),
-            Road::Direct { .. } => {
-                message.short().is_some() && self.join_direct(message.size(), || Some(message.clone()))
-            }
+            Road::Direct { .. } => self.join_copied(message),
         }
     }
 
-    /// The same inside the process. A copy of what is not in the message itself would cost more than the long way: such
-    /// a message is to be moved.
+    /// The same inside the process, for a message that is cheap to copy.
+    #[inline(never)]
+    fn join_copied(&mut self, message: &Message) -> bool {
+        message.short().is_some() && self.join_direct(message.size(), || Some(message.clone()))
+    }
+
+    /// The same inside the process; `message` gives it once it is sure that it is taken.
     #[inline]
     pub(super) fn join_direct(&mut self, size: usize, message: impl FnOnce() -> Option<Message>) -> bool {
         let Road::Direct { inbox, lane, parked: false } = &self.road else { return false };
