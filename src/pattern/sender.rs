@@ -141,7 +141,7 @@ impl Sender {
             return Ok(Receipt::ACCEPTED);
         }
         let mut message = Some(message);
-        if self.joins_inside(&mut message) {
+        if !self.outbound().owes_toll() && self.joins_inside(&mut message) {
             return Ok(Receipt::ACCEPTED);
         }
         self.send_at_length(message.unwrap_or_else(lost), self.socket.options().send_timeout).await
@@ -170,17 +170,23 @@ impl Sender {
     /// The hot path of sending: whether the message is accepted already, by reference so that it is not moved.
     #[inline(always)]
     pub(crate) fn joins(&self, message: &Message) -> bool {
+        !self.outbound().owes_toll() && self.joins_in_debt(message)
+    }
+
+    /// The same whatever is owed to others.
+    #[inline(always)]
+    fn joins_in_debt(&self, message: &Message) -> bool {
         match &self.route {
-            Route::Balance => !self.outbound().owes_toll() && self.outbound().join(message),
-            Route::Publish(publisher) => !self.outbound().owes_toll() && publisher.try_publish(message).is_ok(),
+            Route::Balance => self.outbound().join(message),
+            Route::Publish(publisher) => publisher.try_publish(message).is_ok(),
             Route::Upstream(_) | Route::Log(..) => false,
         }
     }
 
     /// As [`Sender::joins`], for a message that is better moved than copied, within the process.
     #[inline]
-    pub(crate) fn joins_inside(&self, message: &mut Option<Message>) -> bool {
-        matches!(self.route, Route::Balance) && !self.outbound().owes_toll() && self.outbound().join_inside(message)
+    fn joins_inside(&self, message: &mut Option<Message>) -> bool {
+        matches!(self.route, Route::Balance) && self.outbound().join_inside(message)
     }
 
     /// What [`Sender::send`] does when a message cannot simply join others.
@@ -261,8 +267,9 @@ impl Sender {
         if let Route::Log(spool, _) = &self.route {
             return spool.try_append(message.into()).map(Receipt::numbered);
         }
+        // Nothing can be paid here: who never waits lets others run by its own means.
         let message = message.into();
-        if self.joins(&message) {
+        if self.joins_in_debt(&message) {
             return Ok(Receipt::ACCEPTED);
         }
         let mut message = Some(message);
