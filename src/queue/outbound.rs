@@ -32,7 +32,7 @@ pub(crate) enum Toll {
     None,
     /// A unit of the task's budget.
     Share,
-    /// Its turn: so many bytes wait in this process that they are to be read before there are more.
+    /// Its turn: so much waits in this process that it is to be read or written before there is more.
     Turn,
 }
 
@@ -442,7 +442,7 @@ pub(super) struct After {
     more: Option<Box<More>>,
     /// A message went straight to another socket, or a segment is full: work for others.
     pub(super) direct: bool,
-    /// Much waits inside the process already.
+    /// Much waits already, for a socket of this process or for a connection that cannot take it now.
     pub(super) much: bool,
 }
 

@@ -58,7 +58,13 @@ impl Table {
         match () {
             () if has("seconds") => ("seconds", false),
             () if has("kib_binder") => ("kib_binder", false),
-            () if matches!(self.cell.as_str(), "req-rep" | "req-rep-two-cpus" | "req-rep-one-cpu" | "dealer-router") => ("p50", false),
+            () if matches!(
+                self.cell.as_str(),
+                "req-rep" | "req-rep-two-cpus" | "req-rep-one-cpu" | "dealer-router"
+            ) =>
+            {
+                ("p50", false)
+            }
             () => ("rate", true),
         }
     }
