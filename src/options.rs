@@ -114,7 +114,7 @@ pub enum OnFull {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum FlushPolicy {
-    /// The caller writes lone messages, and whenever 64 KiB wait; the connection's task writes the rest.
+    /// The caller writes lone messages, and whenever nearly 64 KiB wait; the connection's task writes the rest.
     #[default]
     Auto,
     /// The caller always writes.

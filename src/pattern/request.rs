@@ -167,7 +167,7 @@ impl Calls {
         let mut wakers = Vec::new();
         let result = {
             let mut state = self.lock();
-            // Not while it looks for itself: a task that wakes itself is polled again, and on two threads calls the other.
+            // Out of reach while its owner reads: its reply is returned here, and waking it would have it polled again.
             let mine = state.calls.get_mut(&id).and_then(|call| call.waker.take());
             self.read(&mut state, Some(id), cx, &mut wakers);
             if state.stuck {

@@ -24,10 +24,10 @@ use crate::queue::waiters::Target;
 use crate::socket::Socket;
 use crate::socket::durable::{Line, Spool};
 
-/// Messages that `send_all` hands over at once; of long ones as many as it takes at once: more would have left the caches.
+/// Messages that `send_all` takes from its caller before it hands them over.
 const RUN: usize = 256;
+/// The same if the last of so many is longer than `LONG`: what is made long before it is written leaves the caches.
 const RUN_LONG: usize = 16;
-/// Longer ones are long.
 const LONG: usize = 1024;
 
 /// How a message finds its peers.
@@ -164,7 +164,11 @@ impl Sender {
         if self.joins(&message) {
             return Ok(Receipt::ACCEPTED);
         }
-        self.send_at_length(message, Some(limit)).await
+        let mut message = Some(message);
+        if !self.outbound().owes_toll() && self.joins_inside(&mut message) {
+            return Ok(Receipt::ACCEPTED);
+        }
+        self.send_at_length(message.unwrap_or_else(lost), Some(limit)).await
     }
 
     /// The hot path of sending: whether the message is accepted already, by reference so that it is not moved.

@@ -389,7 +389,7 @@ impl State {
             } else if was_clear {
                 after.wake = peer.waker.take();
             }
-        } else if peer.outbox.has_full_arena(last) {
+        } else if peer.outbox.has_full_segment(last) {
             // Nobody can write now: without a high-water mark only yielding lets somebody.
             peer.outbox.seal();
             after.direct = true;
@@ -432,6 +432,8 @@ impl State {
             OnFull::DropOldest => {
                 if self.peers.get_mut(key).is_some_and(Peer::drop_oldest) {
                     self.put(key, message, false, after);
+                    // It is no more than before: a full queue must not cost a turn at every message.
+                    after.much = false;
                 }
                 *message = None;
                 self.count_drop(Some(key), DropReason::HwmReached, 1);

@@ -329,10 +329,6 @@ impl Inbox {
         let mut state = self.lock();
         let State { lanes, arrivals, waker, .. } = &mut *state;
         let (Some((last, Item::Values(messages))), None) = (arrivals.back_mut(), waker) else { return false };
-        if messages.len().is_multiple_of(RUN) {
-            // Now and then the long way, which has the sender let others run.
-            return false;
-        }
         let Some(entry) = lanes.get_mut(lane).filter(|entry| !entry.muted && *last == lane) else { return false };
         let Some(message) = message() else { return false };
         entry.count(1, size);

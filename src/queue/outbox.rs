@@ -189,7 +189,7 @@ impl Arena {
     pub(crate) fn push_quickly(&mut self, message: &Message) -> Option<usize> {
         let room = self.bytes.capacity().min(SEGMENT).saturating_sub(self.bytes.len() + frame::MAX_HEADER);
         let taken = if let Some((short, len)) = message.short() {
-            if short.len() >= room {
+            if 2 * short.len() >= room {
                 return None;
             }
             frame::encode_short(&mut self.bytes, short, len)
@@ -209,7 +209,7 @@ impl Arena {
     /// Whether a segment can hold it, too: else what is there goes first, since growing would copy it.
     #[inline]
     pub(crate) fn has_room(&self, message: &Message) -> bool {
-        self.bytes.len() + message.size() + frame::MAX_HEADER <= SEGMENT || self.bytes.len() < SEGMENT / 8
+        self.bytes.len() + frame::encoded_len(message) <= SEGMENT || self.bytes.len() < SEGMENT / 8
     }
 
     /// The last message took so much, and another like it has no room.
@@ -308,10 +308,10 @@ impl Outbox {
         self.bytes + last > SEGMENT
     }
 
-    /// The arena is a full segment since the last message, which took so much.
+    /// A segment is full since the last message, which took so much: the arena, or the message is one by itself.
     #[inline]
-    pub(crate) fn has_full_arena(&self, last: usize) -> bool {
-        self.arena.is_full(last)
+    pub(crate) fn has_full_segment(&self, last: usize) -> bool {
+        last >= EXTERNAL || self.arena.is_full(last)
     }
 
     /// Nothing waits to be written and nobody is writing.

@@ -63,7 +63,8 @@ impl Run<'_> {
         let received = cast.line(subscriber)?;
         cast.release(publisher);
         let sides = (cast.line(publisher)?, received);
-        let taken = sides.1["taken"].as_u64().unwrap_or(1).max(1);
+        let taken = sides.1["taken"].as_u64().filter(|&taken| taken > 0);
+        let taken = taken.ok_or_else(|| Why::failed("nothing came"))?;
         let mut record = self.costs(&sides, taken);
         record["rate"] = rate(&sides, taken).into();
         take(&mut record, &sides.1, &["taken", "lost"]);
