@@ -206,3 +206,14 @@ fn d08_a_name_that_goes_on_a_full_disk_is_told_of() {
     let stretches = vec![(vec![], End::Close), ([names, rest].concat(), End::FailedCall(111, 0))];
     live(&Life { policy: 63, small: false, all: true, push: false, stretches });
 }
+
+/// A limit evicts a name, and the power goes when that is written but not synced.
+#[test]
+fn d03_a_name_that_goes_as_the_power_does_was_told_of() {
+    use Op::{Append, Declare, Later, Settle};
+    let first = (vec![Declare(99), Later(25047)], End::Power(2_838_981_432_082_404_675));
+    let names = vec![Declare(97), Append(99, 100), Settle];
+    let rest = [vec![Append(99, 900), Append(98, 60_000)], names].concat();
+    let stretches = vec![first, (rest, End::PowerAfter(41, 11_291_532_658_526_201_504))];
+    live(&Life { policy: 255, small: true, all: true, push: false, stretches });
+}
