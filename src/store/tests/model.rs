@@ -217,3 +217,12 @@ fn d03_a_name_that_goes_as_the_power_does_was_told_of() {
     let stretches = vec![first, (rest, End::PowerAfter(41, 11_291_532_658_526_201_504))];
     live(&Life { policy: 255, small: true, all: true, push: false, stretches });
 }
+
+/// The place for delayed messages cannot be saved, and then a record larger than the limit is done.
+#[test]
+fn d08_delayed_messages_that_were_refused_keep_no_room() {
+    use Op::{Append, Declare, Drain, Drop, Later};
+    let ops = vec![Drop(99), Later(27483), Declare(97), Append(97, 60000), Drain];
+    let stretches = vec![(ops, End::FailedCall(51, 12_286_157_506_256_339_025))];
+    live(&Life { policy: 1, small: true, all: false, push: false, stretches });
+}
