@@ -227,3 +227,13 @@ fn d08_delayed_messages_that_were_refused_keep_no_room() {
     let stretches = vec![(ops, End::FailedCall(51, 12_286_157_506_256_339_025))];
     live(&Life { policy: 1, small: true, all: false, push: false, stretches });
 }
+
+/// A mark is written when all is quiet, without a sync of its own; then a seal behind it is all that a crash leaves.
+#[test]
+fn d07_a_mark_that_was_not_synced_is_not_damaged() {
+    use Op::{Append, Drain, Save, Turn};
+    let first = vec![Append(98, 900), Save, Turn, Append(97, 10), Append(98, 300), Drain];
+    let ops = [first, vec![Append(97, 5000), Drain]].concat();
+    let stretches = vec![(ops, End::PowerAfter(35, 1))];
+    live(&Life { policy: 1, small: true, all: true, push: false, stretches });
+}
