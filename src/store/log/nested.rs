@@ -130,8 +130,9 @@ impl Shared {
             let delay = self.open_delay().map_err(|_| Refused::Failed)?;
             // No copy can be in what there is so far.
             let newest = self.newest();
-            locked(&self.books).pin = Some(newest);
             self.save_with(false, |registry| registry.checked = newest).map_err(|_| Refused::Failed)?;
+            // Not before: without the log nobody would ever take it away again.
+            locked(&self.books).pin = Some(newest);
             let _ = self.delay.set(delay);
         }
         self.delay.get().ok_or(Refused::Failed)

@@ -117,6 +117,34 @@ fn d08_a_full_disk_blocks_rejects_or_drops_and_goes_on_when_there_is_space() {
     }
 }
 
+#[test]
+fn d03_what_a_limit_takes_is_told_of_though_it_cannot_be_saved() {
+    for (when_full, lag) in [(WhenFull::DropOldest, 0), (WhenFull::DropName, 0), (WhenFull::Block, 6000)] {
+        for fault in [Fault::Io, Fault::Full, Fault::DropUnsynced] {
+            let mut options = options(Sync::Batch);
+            (options.when_full, options.max_lag_bytes) = (when_full, lag);
+            options.max_bytes = if lag == 0 { 16 << 10 } else { 1 << 20 };
+            let sim = SimStorage::new(7);
+            let bench = Bench::open(&sim, &options, false);
+            bench.log.declare("slow", &[b""]);
+            bench.log.save_both().unwrap();
+            sim.script(Call::Sync, "names.", 1, fault);
+            let text = "x".repeat(300);
+            while bench.ear.names().is_empty() && bench.append(&text).is_ok() {
+                bench.settle();
+                bench.clock.advance(Duration::from_millis(900));
+            }
+            let told = (bench.ear.lost.lock().unwrap().clone(), bench.ear.dropped.lock().unwrap().clone());
+            let known = bench.log.registry(|registry| registry.names.get("slow").map(|name| name.lost));
+            let lost = known.flatten().map(|lost| ("slow".to_owned(), lost.0, lost.1));
+            let dropped = known.is_none().then(|| "slow".to_owned());
+            assert!(lost.is_some() || dropped.is_some(), "{when_full:?} {fault:?} {:?}", bench.ear.names());
+            assert_eq!(told, (Vec::from_iter(lost), Vec::from_iter(dropped)), "{when_full:?} {fault:?}");
+            assert!(bench.ear.heard("Lost"));
+        }
+    }
+}
+
 /// A log whose disk is full, with a segment that could go.
 fn full(when_full: WhenFull) -> (SimStorage, Bench) {
     let mut options = options(Sync::Batch);

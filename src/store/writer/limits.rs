@@ -1,7 +1,9 @@
 //! What goes, and when: segments that everybody has read, limits of bytes, age, messages and lag, names that expire.
 //!
-//! The order is fixed: the registry with the new head and the cursors is synced, then files go, oldest first, then the
-//! directory is synced. Never the segment that is being written. Events are told when no lock is held. Next: `timers`.
+//! The order is fixed: whoever loses something is told of it, the registry with the new head and the cursors is synced,
+//! then files go, oldest first, then the directory is synced. What was told and not saved may be back after a crash;
+//! what was saved and not told would be lost in silence. Never the segment that is being written. Events are told when
+//! no lock is held. Next: `timers`.
 
 use std::io;
 use std::sync::Arc;
@@ -136,20 +138,17 @@ impl Writer {
         if gone.is_empty() {
             return Ok(());
         }
-        let saved = self.save(shared, false);
-        if matches!(saved, Err(Stop::Failed(_))) {
-            return saved;
-        }
-        // Without space for it the next save takes them away: they are told of here or never.
+        // A save that fails, or that the power cuts off, may have taken them away all the same.
         for name in gone {
             shared.witness.event(Event::NameExpired { name: name.clone() });
             shared.witness.dropped(name);
         }
-        saved
+        self.save(shared, false)
     }
 
-    /// Takes away all sealed segments up to number `upto`.
+    /// Takes away all sealed segments up to number `upto`; names that are `losses` poorer by it are told.
     fn delete(&mut self, shared: &Arc<Shared>, upto: u64, losses: Vec<Loss>) -> Result<(), Stop> {
+        tell(shared, losses);
         let mut books = locked(&shared.books);
         books.registry.head = books.registry.head.max(upto + 1);
         drop(books);
@@ -167,9 +166,7 @@ impl Writer {
                 _ => {}
             }
         }
-        shared.storage.sync_dir().map_err(|e| failed(&e, "sync of the directory"))?;
-        tell(shared, losses);
-        Ok(())
+        shared.storage.sync_dir().map_err(|e| failed(&e, "sync of the directory"))
     }
 
     /// Limits of age, messages and lag. True if something went.
@@ -245,8 +242,8 @@ impl Writer {
         let losses = behind.iter().flat_map(|(name, to)| books.jump(*to, Some(name))).collect();
         books.release = true;
         drop(books);
-        self.save(shared, false)?;
         tell(shared, losses);
+        self.save(shared, false)?;
         Ok(true)
     }
 

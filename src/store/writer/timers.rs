@@ -119,7 +119,11 @@ impl Writer {
         record::fill_checksums(&mut mark, self.salt);
         self.mark = None;
         match write_all_at(&*self.file, &mark, self.offset) {
-            Ok(()) => self.offset += mark.len() as u64,
+            Ok(()) => {
+                self.offset += mark.len() as u64;
+                // A seal behind it will say that it is safe.
+                self.unsynced += mark.len() as u64;
+            }
             // There is no need for it.
             Err(e) => drop(e),
         }
