@@ -199,7 +199,8 @@ impl Sender {
             // Boxed: the future of a socket without a spool must not grow by it.
             return Box::pin(spool.send(message, limit)).await;
         }
-        if self.outbound().owes_toll() {
+        // Who has to wait in line lets others run by that, and would lose its place to them here.
+        if self.outbound().owes_toll() && !self.outbound().has_line(!matches!(self.route, Route::Balance)) {
             self.socket.pay_toll().await;
             // It was only for the toll that it came here.
             if self.joins(&message) {

@@ -78,6 +78,17 @@ impl Outbound {
         Ok(())
     }
 
+    /// Whether a send would have to wait in line now: for a peer that has room, or for all of them.
+    pub(crate) fn has_line(&self, all: bool) -> bool {
+        let mut state = self.lock();
+        state.limits.on_full == OnFull::Block
+            && (!state.waiters.is_empty()
+                || match all {
+                    true => state.peers.iter().any(|(_, peer)| peer.open && peer.is_full()),
+                    false => state.next_peer().is_none(),
+                })
+    }
+
     /// Sends from the front of `messages`, under one lock until something has to be written or woken. Returns how
     /// many went; on refusal the refused one is at the front again.
     pub(crate) fn try_send_run(&self, messages: &mut VecDeque<Message>) -> usize {
