@@ -18,7 +18,7 @@ type Metric = (&'static str, &'static str, f64);
 pub fn write(results: &Results, charts: &[(String, String)]) -> String {
     let mut page = String::from("# Results\n\n");
     page += "Made by `benches/peers` (its README says how everything is measured, and how to repeat it). Medians of all rounds; \
-             what is not good for us is shown like what is.\n\n";
+             what is not good for us is shown like what is; why it stays so is in [PROFILES.md](PROFILES.md).\n\n";
     machine_line(&mut page, results);
     contestants(&mut page, &results.about);
     aims(&mut page, &gates::all(results));
