@@ -68,7 +68,10 @@ fn aims(page: &mut String, gates: &[Gate]) {
     let _ = writeln!(
         page,
         "## Against the aims\n\nOf {} aims {} are met, {} are not, {} were not measured. A figure is the better value of \
-         `ginnel` and `ginnel-multi` divided by that of the column behind it, where no unit says otherwise.\n\n| cell | aim | figure | |\n|---|---|---|---|",
+         `ginnel` and `ginnel-multi` divided by that of the column named in brackets, where no unit says otherwise. \
+         The fastest rival is the fastest with a socket's semantics, one message a call: not monocoque, which has aims of \
+         its own, and no batch column; \"every rival\" and the tables below leave none out. Bare sockets are `raw`; there \
+         and back `raw-blocking` beside it is often faster.\n\n| cell | aim | figure | |\n|---|---|---|---|",
         gates.len(),
         count(Some(true)),
         count(Some(false)),
@@ -103,7 +106,10 @@ fn standing(table: &Table) -> Option<Standing<'_>> {
 }
 
 fn behind(page: &mut String, results: &Results) {
-    page.push_str("## Where ginnel is behind\n\n");
+    page.push_str(
+        "## Where ginnel is behind\n\nBeside the fastest column of all rivals, batch columns and monocoque included; after \
+         the semicolon a better column of ours.\n\n",
+    );
     let mut any = false;
     for table in &results.tables {
         let Some(standing) = standing(table) else { continue };
