@@ -388,13 +388,13 @@ impl State {
             let caller = match policy {
                 FlushPolicy::Immediate => true,
                 FlushPolicy::Task => false,
-                FlushPolicy::Auto => full_batch || turnaround || (was_clear && peer.lone),
+                FlushPolicy::Auto => full_batch || turnaround || (was_clear && peer.pace.is_sparse()),
             };
             if caller {
                 after.lease = peer.lease(key);
                 if !turnaround && !full_batch {
                     // If the task finds nothing when it runs, the link is still sparse.
-                    peer.lone = false;
+                    peer.pace.handle_written_by_caller();
                     after.wake = peer.waker.take();
                 }
             } else if was_clear {

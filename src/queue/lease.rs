@@ -71,7 +71,7 @@ impl Outbound {
             return Poll::Ready(Work::Write(lease));
         }
         if peer.outbox.is_clear() {
-            peer.lone = true;
+            peer.pace.handle_nothing();
             if peer.messages < FEW {
                 peer.outbox.release_idle();
             }
@@ -101,7 +101,7 @@ impl Outbound {
             let mut state = self.lock();
             let done = state.finish(lease, written, blocked, &mut after);
             if let Some(peer) = state.peers.get_mut(lease.key) {
-                peer.lone = done <= 1;
+                peer.pace.handle_written(done);
             }
         }
         self.perform(&mut after);

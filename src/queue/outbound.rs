@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::inbox::Inbox;
 use super::lease::Lease;
 use super::outbox::Segment;
-use super::peers::{Limits, Peer, Road, Sent, State, Witness};
+use super::peers::{Limits, Pace, Peer, Road, Sent, State, Witness};
 use super::waiters::Target;
 use super::{Credit, Link, PeerKey};
 use crate::event::{DropReason, Reason};
@@ -92,7 +92,7 @@ impl Outbound {
             peer.road = Road::Wire(Some(link));
             peer.open = true;
             peer.blocked = false;
-            peer.lone = true;
+            peer.pace = Pace::default();
             state.settle(key, &mut after);
         }
         self.perform(&mut after);

@@ -68,6 +68,57 @@ pub(crate) struct Sent {
     pub(crate) hwm: usize,
 }
 
+/// So many writes of one message each, in a row, make a link sparse.
+const SINGLES: u8 = 4;
+
+/// How messages come: one at a time, and then each is best written by its caller, or several at once, and then the first
+/// one waits for the others. A link counts as sparse from its start.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// The last so many writes were of one message at most.
+    singles: u8,
+    /// A caller has written a message by itself, and the task has not run since to see whether it was the only one.
+    unconfirmed: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { singles: SINGLES, unconfirmed: false }
+    }
+}
+
+impl Pace {
+    /// The next message is to be written by its caller.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.singles >= SINGLES && !self.unconfirmed
+    }
+
+    pub(super) fn handle_written_by_caller(&mut self) {
+        self.unconfirmed = true;
+    }
+
+    /// The task has run and found nothing to write. It runs for other reasons, too, which says nothing.
+    pub(super) fn handle_nothing(&mut self) {
+        if std::mem::take(&mut self.unconfirmed) {
+            self.count_single();
+        }
+    }
+
+    /// The task has written so many messages.
+    pub(super) fn handle_written(&mut self, messages: usize) {
+        self.unconfirmed = false;
+        if messages > 1 {
+            self.singles = 0;
+        } else {
+            self.count_single();
+        }
+    }
+
+    fn count_single(&mut self) {
+        self.singles = self.singles.saturating_add(1);
+    }
+}
+
 pub(super) struct Peer {
     pub(super) name: Arc<str>,
     pub(super) outbox: Outbox,
@@ -85,8 +136,7 @@ pub(super) struct Peer {
     pub(super) connection: u32,
     /// The kernel is full: only the task, which waits for it, writes.
     pub(super) blocked: bool,
-    /// The task's last wake found at most one message: the next one is written by its caller.
-    pub(super) lone: bool,
+    pub(super) pace: Pace,
     pub(super) kick: Option<Reason>,
     /// Reached its mark and was not yet seen below the low one.
     pub(super) high: bool,
@@ -115,7 +165,7 @@ impl Peer {
             writing: false,
             connection: 0,
             blocked: false,
-            lone: true,
+            pace: Pace::default(),
             kick: None,
             high: false,
             logged: false,

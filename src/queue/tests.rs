@@ -1,10 +1,13 @@
 //! The short ways of sending and receiving: when they are open, and that the long way says the same.
 
-use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
+use super::Link;
 use super::admission::Wait;
 use super::inbox::Inbox;
+use super::lease::Work;
 use super::outbound::Outbound;
 use super::peers::{Limits, Road, Witness};
 use super::reader::Reader;
@@ -118,4 +121,62 @@ fn who_comes_new_has_a_turn_soon() {
     let before = (0..1000).take_while(|_| next() != 5000).count();
     assert!(before <= 32, "{before} of another's messages first");
     assert_eq!(next(), 10 + before, "and the others go on where they were");
+}
+
+/// A connection that takes everything; keeps the lengths of the writes.
+#[derive(Default)]
+struct Wire(Mutex<Vec<usize>>);
+
+impl Link for Wire {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().push(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        self.0.lock().unwrap().push(len);
+        Ok(len)
+    }
+}
+
+#[test]
+fn the_first_of_several_waits_for_the_others_and_a_single_one_is_written_at_once() {
+    let outbound = outbound(1000, 0);
+    let wire = Arc::new(Wire::default());
+    let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+    outbound.link(key, wire.clone());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut run_task = || {
+        while let Poll::Ready(Work::Write(lease)) = outbound.poll_lease(key, &mut cx) {
+            let written = lease.try_write().unwrap();
+            outbound.finish(&lease, written, false);
+        }
+    };
+    let written = || std::mem::take(&mut *wire.0.lock().unwrap());
+    let send = |count: usize| (0..count).for_each(|n| outbound.try_send(&mut Some(numbered(n)), false).unwrap());
+    run_task();
+    for _ in 0..3 {
+        send(1);
+        assert_eq!(written(), [10], "one now and then is written by its caller");
+        run_task();
+    }
+    send(5);
+    run_task();
+    assert_eq!(written(), [10, 40], "who cannot know of the others yet");
+    for _ in 0..10 {
+        // For something that came in, say.
+        run_task();
+        send(5);
+        assert_eq!(written(), []);
+        run_task();
+        assert_eq!(written(), [50], "but those that follow in the same way go together");
+    }
+    let by_task = (0..).take_while(|_| {
+        send(1);
+        let waits = written().is_empty();
+        run_task();
+        waits
+    });
+    assert!(by_task.count() < 10, "and when they come one by one again, their callers write");
 }
