@@ -3,6 +3,9 @@
 mod common;
 
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use common::raw::Raw;
@@ -308,5 +311,36 @@ async fn p05_a_request_for_two_servers_survives_the_death_of_one() {
         let next = tokio::spawn(req.request("next").into_future());
         let _ = soon(two.recv()).await.unwrap().reply("fine").await.unwrap();
         assert_eq!(soon(next).await.unwrap().unwrap()[0], "fine", "{transport}");
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn who_reads_its_own_reply_is_woken_once_for_it() {
+    for transport in TRANSPORTS {
+        let mut rep = Rep::bind(place(transport)).await.unwrap();
+        let req = Req::connect(rep.local_endpoint()).unwrap();
+        soon(req.wait_for_peers(1)).await.unwrap();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        for round in 1..=10 {
+            let mut asking = req.request("ask").into_future();
+            assert!(asking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let request = soon(rep.recv()).await.unwrap();
+            let _ = request.reply("answer").await.unwrap();
+            until(|| wakes.0.load(Ordering::SeqCst) == round).await;
+            assert!(asking.as_mut().poll(&mut Context::from_waker(&waker)).is_ready(), "{transport}");
+            drop(asking);
+            assert_eq!(wakes.0.load(Ordering::SeqCst), round, "{transport}: woken by nobody but the reply");
+        }
     }
 }

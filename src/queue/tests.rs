@@ -8,8 +8,8 @@ use super::Link;
 use super::admission::Wait;
 use super::inbox::Inbox;
 use super::lease::Work;
-use super::outbound::Outbound;
-use super::peers::{Limits, Road, Witness};
+use super::outbound::{Outbound, Toll};
+use super::peers::{Limits, Road, WIRE_BYTES, Witness};
 use super::reader::Reader;
 use super::waiters::Target;
 use crate::event::DropReason;
@@ -123,20 +123,30 @@ fn who_comes_new_has_a_turn_soon() {
     assert_eq!(next(), 10 + before, "and the others go on where they were");
 }
 
-/// A connection that takes everything; keeps the lengths of the writes.
+/// A connection that takes everything, or nothing; keeps the lengths of the writes.
 #[derive(Default)]
-struct Wire(Mutex<Vec<usize>>);
+struct Wire {
+    written: Mutex<Vec<usize>>,
+    full: bool,
+}
+
+impl Wire {
+    fn take(&self, len: usize) -> io::Result<usize> {
+        if self.full {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.written.lock().unwrap().push(len);
+        Ok(len)
+    }
+}
 
 impl Link for Wire {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().push(bytes.len());
-        Ok(bytes.len())
+        self.take(bytes.len())
     }
 
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let len = slices.iter().map(|slice| slice.len()).sum();
-        self.0.lock().unwrap().push(len);
-        Ok(len)
+        self.take(slices.iter().map(|slice| slice.len()).sum())
     }
 }
 
@@ -153,7 +163,7 @@ fn the_first_of_several_waits_for_the_others_and_a_single_one_is_written_at_once
             outbound.finish(&lease, written, false);
         }
     };
-    let written = || std::mem::take(&mut *wire.0.lock().unwrap());
+    let written = || std::mem::take(&mut *wire.written.lock().unwrap());
     let send = |count: usize| (0..count).for_each(|n| outbound.try_send(&mut Some(numbered(n)), false).unwrap());
     run_task();
     for _ in 0..3 {
@@ -179,4 +189,19 @@ fn the_first_of_several_waits_for_the_others_and_a_single_one_is_written_at_once
         waits
     });
     assert!(by_task.count() < 10, "and when they come one by one again, their callers write");
+}
+
+#[test]
+fn who_runs_ahead_of_a_full_connection_owes_a_turn_once_a_mib_waits() {
+    let outbound = outbound(0, 0);
+    let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+    outbound.link(key, Arc::new(Wire { full: true, ..Wire::default() }));
+    let body = Message::from(vec![7; 16 * 1024]);
+    let owed = (1..=2 * WIRE_BYTES / body.size()).find(|_| {
+        outbound.try_send(&mut Some(body.clone()), false).unwrap();
+        outbound.takes_toll() == Toll::Turn
+    });
+    // A batch is looked at when it is full.
+    let least = WIRE_BYTES / (body.size() + 9);
+    assert!(owed.is_some_and(|sent| (least..least + 8).contains(&sent)), "{owed:?}");
 }
