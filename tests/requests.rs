@@ -5,6 +5,7 @@ mod common;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use common::polls::poll_once;
 use common::raw::Raw;
 use common::*;
 use ginnel::*;
@@ -185,6 +186,37 @@ async fn p05_lockstep_is_one_request_in_all() {
         let third = tokio::spawn(req.request("third").into_future());
         let _ = soon(rep.recv()).await.unwrap().reply("too").await.unwrap();
         assert_eq!(soon(third).await.unwrap().unwrap()[0], "too", "{transport}");
+    }
+}
+
+/// Its future was polled last, and is kept for later or even forgotten.
+#[tokio::test]
+async fn p05_a_request_that_nobody_polls_holds_up_no_other() {
+    for transport in TRANSPORTS {
+        let mut rep = Rep::bind(place(transport)).await.unwrap();
+        let req = Req::connect(rep.local_endpoint()).unwrap();
+        let first = tokio::spawn(req.request("first").into_future());
+        let first_asked = soon(rep.recv()).await.unwrap();
+        let mut kept = req.request("kept").into_future();
+        assert!(poll_once(kept.as_mut()).is_pending());
+        let kept_asked = soon(rep.recv()).await.unwrap();
+        let mut forgotten = req.request("forgotten").into_future();
+        assert!(poll_once(forgotten.as_mut()).is_pending());
+        std::mem::forget(forgotten);
+        let _ = first_asked.reply("first").await.unwrap();
+        assert_eq!(soon(first).await.unwrap().unwrap()[0], "first", "{transport}");
+        let later = tokio::spawn(req.request("later").into_future());
+        let later_asked = loop {
+            let asked = soon(rep.recv()).await.unwrap();
+            if asked.message()[0] == "later" {
+                break asked;
+            }
+        };
+        assert!(poll_once(kept.as_mut()).is_pending());
+        let _ = later_asked.reply("later").await.unwrap();
+        assert_eq!(soon(later).await.unwrap().unwrap()[0], "later", "{transport}");
+        let _ = kept_asked.reply("kept").await.unwrap();
+        assert_eq!(soon(kept).await.unwrap()[0], "kept", "{transport}");
     }
 }
 
