@@ -220,6 +220,24 @@ async fn p05_a_request_that_nobody_polls_holds_up_no_other() {
     }
 }
 
+/// A reply without an id could pass for that to the next request: another connection tells them apart.
+#[tokio::test]
+async fn p05_the_late_reply_to_a_relaxed_request_is_nobodys() {
+    for transport in TRANSPORTS {
+        let mut rep = Rep::bind(place(transport)).await.unwrap();
+        let builder = Req::builder().lockstep(true).relaxed(true).reconnect(QUICK, QUICK);
+        let req = builder.connect(rep.local_endpoint()).unwrap();
+        let first = tokio::spawn(req.request("first").into_future());
+        let old = soon(rep.recv()).await.unwrap();
+        let second = tokio::spawn(req.request("second").into_future());
+        assert!(soon(first).await.unwrap().is_err(), "{transport}: it was given up");
+        let _ = old.reply("first").await;
+        let new = soon(rep.recv()).await.unwrap();
+        let _ = new.reply("second").await.unwrap();
+        assert_eq!(soon(second).await.unwrap().unwrap()[0], "second", "{transport}");
+    }
+}
+
 #[tokio::test]
 async fn p05_relaxed_lockstep_gives_the_old_request_up() {
     for transport in TRANSPORTS {

@@ -252,10 +252,8 @@ impl Calls {
         if server.current == Some(id) {
             // Its late reply could pass for the answer to the next request: a new connection tells them apart.
             server.current = None;
-            if !self.relaxed {
-                state.turns.retain(|&turn| turn != peer);
-                self.outbound.kick(peer, Reason::Timeout);
-            }
+            state.turns.retain(|&turn| turn != peer);
+            self.outbound.kick(peer, Reason::Timeout);
         }
     }
 
