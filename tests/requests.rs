@@ -238,6 +238,38 @@ async fn p05_the_late_reply_to_a_relaxed_request_is_nobodys() {
     }
 }
 
+/// The server connected, so its place for the asker outlives the connection; the answer must not.
+#[tokio::test]
+async fn p05_an_answer_ends_with_the_connection_of_its_request() {
+    for transport in TRANSPORTS {
+        for waits in [true, false] {
+            let req = Req::builder().correlate(false).bind(place(transport)).await.unwrap();
+            let mut rep = Rep::builder().reconnect(QUICK, QUICK).connect(req.local_endpoint()).unwrap();
+            let mut monitor = rep.monitor();
+            let first = tokio::spawn(req.request("first").into_future());
+            let old = soon(rep.recv()).await.unwrap();
+            first.abort();
+            let ended = |event: &Event| matches!(event, Event::Disconnected { .. });
+            while !ended(&soon(monitor.recv()).await.unwrap()) {}
+            let second = tokio::spawn(req.request("second").into_future());
+            let answer = |old: Request| async {
+                let refused = old.reply("first").await;
+                assert!(matches!(refused, Err(SendError::NoRoute(_))), "{transport}: {refused:?}");
+            };
+            if waits {
+                let new = soon(rep.recv()).await.unwrap();
+                answer(old).await;
+                let _ = new.reply("second").await.unwrap();
+            } else {
+                answer(old).await;
+                let _ = soon(rep.recv()).await.unwrap().reply("second").await.unwrap();
+            }
+            assert_eq!(soon(second).await.unwrap().unwrap()[0], "second", "{transport}");
+            assert_eq!(rep.stats().drops.get(DropReason::PeerGone), 1, "{transport}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn p05_relaxed_lockstep_gives_the_old_request_up() {
     for transport in TRANSPORTS {
