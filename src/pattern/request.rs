@@ -161,16 +161,16 @@ impl Calls {
 
     /// Something has arrived, or nothing will any more. A caller that is alone reads for itself.
     fn look(&self) {
-        let mut wakers = Vec::new();
+        let (mut alone, mut wakers) = (None, Vec::new());
         {
             let mut state = self.lock();
             if state.calls.len() == 1 {
-                wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
+                alone = state.calls.values_mut().find_map(|call| call.waker.take());
             } else {
-                self.read(&mut state, &mut wakers);
+                self.read(&mut state, None, &mut wakers);
             }
         }
-        wakers.into_iter().for_each(Waker::wake);
+        alone.into_iter().chain(wakers).for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -208,7 +208,7 @@ impl Calls {
             let mut state = self.lock();
             // Out of reach while its owner reads: its reply is returned here, and waking it would have it polled again.
             let mine = state.calls.get_mut(&id).and_then(|call| call.waker.take());
-            self.read(&mut state, &mut wakers);
+            self.read(&mut state, Some(id), &mut wakers);
             if state.stuck {
                 // Watched before the look, so that no room comes unseen between the two.
                 self.outbound.watch_progress(cx);
@@ -257,10 +257,12 @@ impl Calls {
         }
     }
 
-    /// Gives every reply that has arrived to its caller, and has the watch look out for more.
-    fn read(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+    /// Gives every reply that has arrived to its caller, and has the watch look out for more. Stops when `until` has
+    /// its own and nobody else waits: whoever asks next looks first.
+    fn read(&self, state: &mut State, until: Option<u32>, wakers: &mut Vec<Waker>) {
         let mut cx = Context::from_waker(self.watch.get().unwrap_or(Waker::noop()));
-        loop {
+        let is_done = |state: &State, id| matches!(state.calls.get(&id).map(|call| &call.stage), Some(Stage::Done(_)));
+        while until.is_none_or(|id| state.calls.len() > 1 || !is_done(state, id)) {
             match state.reader.poll_next(&mut cx) {
                 Poll::Ready(Ok((Some(origin), message))) => self.settle(state, &origin, message, wakers),
                 Poll::Ready(Ok((None, _))) => {}
@@ -416,7 +418,7 @@ impl Pattern for Calls {
             let mut state = self.lock();
             let mut wakers = Vec::new();
             // What came before the connection ended still answers. It is in the inbox by now.
-            self.read(&mut state, &mut wakers);
+            self.read(&mut state, None, &mut wakers);
             state.turns.retain(|&turn| turn != key);
             let Some(server) = state.servers.remove(&key) else {
                 drop(state);
