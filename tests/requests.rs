@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use common::polls::poll_once;
 use common::raw::Raw;
 use common::*;
 use ginnel::*;
@@ -188,6 +189,87 @@ async fn p05_lockstep_is_one_request_in_all() {
         let third = tokio::spawn(req.request("third").into_future());
         let _ = soon(rep.recv()).await.unwrap().reply("too").await.unwrap();
         assert_eq!(soon(third).await.unwrap().unwrap()[0], "too", "{transport}");
+    }
+}
+
+/// Its future was polled last, and is kept for later or even forgotten.
+#[tokio::test]
+async fn p05_a_request_that_nobody_polls_holds_up_no_other() {
+    for transport in TRANSPORTS {
+        let mut rep = Rep::bind(place(transport)).await.unwrap();
+        let req = Req::connect(rep.local_endpoint()).unwrap();
+        let first = tokio::spawn(req.request("first").into_future());
+        let first_asked = soon(rep.recv()).await.unwrap();
+        let mut kept = req.request("kept").into_future();
+        assert!(poll_once(kept.as_mut()).is_pending());
+        let kept_asked = soon(rep.recv()).await.unwrap();
+        let mut forgotten = req.request("forgotten").into_future();
+        assert!(poll_once(forgotten.as_mut()).is_pending());
+        std::mem::forget(forgotten);
+        let _ = first_asked.reply("first").await.unwrap();
+        assert_eq!(soon(first).await.unwrap().unwrap()[0], "first", "{transport}");
+        let later = tokio::spawn(req.request("later").into_future());
+        let later_asked = loop {
+            let asked = soon(rep.recv()).await.unwrap();
+            if asked.message()[0] == "later" {
+                break asked;
+            }
+        };
+        assert!(poll_once(kept.as_mut()).is_pending());
+        let _ = later_asked.reply("later").await.unwrap();
+        assert_eq!(soon(later).await.unwrap().unwrap()[0], "later", "{transport}");
+        let _ = kept_asked.reply("kept").await.unwrap();
+        assert_eq!(soon(kept).await.unwrap()[0], "kept", "{transport}");
+    }
+}
+
+/// A reply without an id could pass for that to the next request: another connection tells them apart.
+#[tokio::test]
+async fn p05_the_late_reply_to_a_relaxed_request_is_nobodys() {
+    for transport in TRANSPORTS {
+        let mut rep = Rep::bind(place(transport)).await.unwrap();
+        let builder = Req::builder().lockstep(true).relaxed(true).reconnect(QUICK, QUICK);
+        let req = builder.connect(rep.local_endpoint()).unwrap();
+        let first = tokio::spawn(req.request("first").into_future());
+        let old = soon(rep.recv()).await.unwrap();
+        let second = tokio::spawn(req.request("second").into_future());
+        assert!(soon(first).await.unwrap().is_err(), "{transport}: it was given up");
+        let _ = old.reply("first").await;
+        let new = soon(rep.recv()).await.unwrap();
+        let _ = new.reply("second").await.unwrap();
+        assert_eq!(soon(second).await.unwrap().unwrap()[0], "second", "{transport}");
+    }
+}
+
+/// The server connected, so its place for the asker outlives the connection; the answer must not.
+#[tokio::test]
+async fn p05_an_answer_ends_with_the_connection_of_its_request() {
+    for transport in TRANSPORTS {
+        for waits in [true, false] {
+            let req = Req::builder().correlate(false).bind(place(transport)).await.unwrap();
+            let mut rep = Rep::builder().reconnect(QUICK, QUICK).connect(req.local_endpoint()).unwrap();
+            let mut monitor = rep.monitor();
+            let first = tokio::spawn(req.request("first").into_future());
+            let old = soon(rep.recv()).await.unwrap();
+            first.abort();
+            let ended = |event: &Event| matches!(event, Event::Disconnected { .. });
+            while !ended(&soon(monitor.recv()).await.unwrap()) {}
+            let second = tokio::spawn(req.request("second").into_future());
+            let answer = |old: Request| async {
+                let refused = old.reply("first").await;
+                assert!(matches!(refused, Err(SendError::NoRoute(_))), "{transport}: {refused:?}");
+            };
+            if waits {
+                let new = soon(rep.recv()).await.unwrap();
+                answer(old).await;
+                let _ = new.reply("second").await.unwrap();
+            } else {
+                answer(old).await;
+                let _ = soon(rep.recv()).await.unwrap().reply("second").await.unwrap();
+            }
+            assert_eq!(soon(second).await.unwrap().unwrap()[0], "second", "{transport}");
+            assert_eq!(rep.stats().drops.get(DropReason::PeerGone), 1, "{transport}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -100,6 +100,8 @@ pub(crate) struct Entry {
     pub(crate) round_trip: Option<Duration>,
     pub(crate) subscriptions: usize,
     pub(crate) channel: Channel,
+    /// Whoever waits for answers on this connection, and only on this one.
+    asker: Option<Arc<Origin>>,
 }
 
 /// The common ground of one socket's tasks.
@@ -328,8 +330,10 @@ impl Shared {
         entry.connections += 1;
         if matches!(self.pattern.inbound(), Inbound::Deliver | Inbound::Upstream) {
             // Elsewhere nobody reads it, and it would stay.
-            let origin = Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone() };
-            self.inbox.announce(entry.lane, Arc::new(origin));
+            let over = AtomicBool::new(false);
+            let origin = Arc::new(Origin { peer: newcomer.key, id: id.clone(), address: entry.name.clone(), over });
+            entry.asker = self.is_asked_by(newcomer.socket_type).then(|| origin.clone());
+            self.inbox.announce(entry.lane, origin);
         }
         let (peer, socket_type) = (entry.name.to_string(), newcomer.socket_type);
         drop(table);
@@ -358,19 +362,28 @@ impl Shared {
         }
     }
 
+    /// Whether such a peer gives up its requests with the connection. On the next one their answers could pass for
+    /// those to others, since a REQ may tell them apart by nothing but their turn. A DEALER may still want them.
+    fn is_asked_by(&self, peer: Option<SocketType>) -> bool {
+        self.kind == SocketType::Rep && peer == Some(SocketType::Req)
+    }
+
     /// A connection ended. A dialled peer keeps its place and its queue for the next connection.
     pub(crate) fn dismiss(&self, key: PeerKey, reason: &Reason, keep: bool) {
         let unused = self.pattern.detach(key);
-        let Some((peer, lane, was_connected)) = self.table().get_mut(&key).map(|entry| {
+        let Some((peer, lane, was_connected, asker)) = self.table().get_mut(&key).map(|entry| {
             entry.channel = Channel::None;
             entry.subscriptions = 0;
-            (entry.name.to_string(), entry.lane, std::mem::replace(&mut entry.connected, false))
+            let was_connected = std::mem::replace(&mut entry.connected, false);
+            (entry.name.to_string(), entry.lane, was_connected, entry.asker.take())
         }) else {
             return;
         };
         self.report_topics(lane, &unused, false);
         if keep {
-            self.outbound.unlink(key, !self.options.queue_before_connect);
+            // Before the queue goes: an answer is either in it or finds nobody.
+            let asked = asker.inspect(|asker| asker.over.store(true, Ordering::Release)).is_some();
+            self.outbound.unlink(key, asked || !self.options.queue_before_connect);
         } else {
             let why = if self.life() == Life::Open { DropReason::PeerGone } else { DropReason::Linger };
             self.forget(key, why);
@@ -496,6 +509,7 @@ impl Entry {
             round_trip: None,
             subscriptions: 0,
             channel: Channel::None,
+            asker: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -217,11 +218,16 @@ impl Responder {
         let mut whole = Message::from_vec(frames);
         // Answers to requests that came together leave together; one that took long waits for no other.
         let at_once = self.together.is_none_or(|taken| taken.elapsed() > TOGETHER);
-        match self.socket.outbound().try_send_to(self.origin.peer, &mut whole, at_once) {
+        let outbound = self.socket.outbound();
+        let sent = match self.origin.over.load(Ordering::Acquire) {
+            false => outbound.try_send_to(self.origin.peer, &mut whole, at_once),
+            true => Err(Refused::NoRoute),
+        };
+        match sent {
             Ok(()) => Ok(Receipt::ACCEPTED),
             Err(refused) => {
                 if refused == Refused::NoRoute {
-                    self.socket.outbound().count_drop(None, DropReason::PeerGone, 1);
+                    outbound.count_drop(None, DropReason::PeerGone, 1);
                 }
                 let body = whole.and_then(|whole| whole.without_first(depth));
                 Err(send_error(refused, body.unwrap_or_else(lost)))

@@ -2,7 +2,8 @@
 //!
 //! The peer's announced type decides the bytes. A REP echoes a 4-byte id, so any number of requests can be on
 //! their way to it; a ROUTER may count frames, so it gets libzmq's default bytes and one request at a time.
-//! There is no task in between: whoever waits for a reply reads for all ([`Calls::poll`]).
+//! There is no task in between: whoever waits for a reply reads for all ([`Calls::poll`]), and where several wait, so
+//! does what wakes them ([`Watch`]).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -10,8 +11,8 @@ use std::future::{IntoFuture, poll_fn};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::Ids;
@@ -105,7 +106,25 @@ pub(crate) struct Calls {
     /// Requests that one peer may have: what its queue can hold.
     max_open: usize,
     ids: Ids,
+    /// The [`Watch`] over arrivals.
+    watch: OnceLock<Waker>,
     state: Mutex<State>,
+}
+
+/// Is told of arrivals in place of a caller, who may be one that is never polled again: that must not keep the others
+/// from their replies.
+struct Watch(Weak<Calls>);
+
+impl Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(calls) = self.0.upgrade() {
+            calls.look();
+        }
+    }
 }
 
 impl Calls {
@@ -130,8 +149,28 @@ impl Calls {
             relaxed: options.req_relaxed,
             max_open,
             ids: Ids::default(),
+            watch: OnceLock::new(),
             state: Mutex::new(state),
         }
+    }
+
+    /// From here on arrivals are seen to.
+    fn keep_watch(self: &Arc<Self>) {
+        let _ = self.watch.set(Waker::from(Arc::new(Watch(Arc::downgrade(self)))));
+    }
+
+    /// Something has arrived, or nothing will any more. A caller that is alone reads for itself.
+    fn look(&self) {
+        let (mut alone, mut wakers) = (None, Vec::new());
+        {
+            let mut state = self.lock();
+            if state.calls.len() == 1 {
+                alone = state.calls.values_mut().find_map(|call| call.waker.take());
+            } else {
+                self.read(&mut state, None, &mut wakers);
+            }
+        }
+        alone.into_iter().chain(wakers).for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -169,7 +208,7 @@ impl Calls {
             let mut state = self.lock();
             // Out of reach while its owner reads: its reply is returned here, and waking it would have it polled again.
             let mine = state.calls.get_mut(&id).and_then(|call| call.waker.take());
-            self.read(&mut state, Some(id), cx, &mut wakers);
+            self.read(&mut state, Some(id), &mut wakers);
             if state.stuck {
                 // Watched before the look, so that no room comes unseen between the two.
                 self.outbound.watch_progress(cx);
@@ -183,8 +222,6 @@ impl Calls {
                 }
                 _ => {
                     let call = state.calls.remove(&id);
-                    // Somebody else has to watch for arrivals now.
-                    wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
                     match call.map(|call| call.stage) {
                         Some(Stage::Done(result)) => Poll::Ready(result),
                         _ => Poll::Ready(Err(RequestError::Closed)),
@@ -198,13 +235,9 @@ impl Calls {
 
     /// The caller of `id` waits no more.
     fn abandon(&self, id: u32) {
-        let waker = {
-            let mut state = self.lock();
-            self.give_up(&mut state, id);
-            self.pump(&mut state);
-            state.calls.values_mut().find_map(|call| call.waker.take())
-        };
-        waker.into_iter().for_each(Waker::wake);
+        let mut state = self.lock();
+        self.give_up(&mut state, id);
+        self.pump(&mut state);
     }
 
     fn give_up(&self, state: &mut State, id: u32) {
@@ -219,18 +252,18 @@ impl Calls {
         if server.current == Some(id) {
             // Its late reply could pass for the answer to the next request: a new connection tells them apart.
             server.current = None;
-            if !self.relaxed {
-                state.turns.retain(|&turn| turn != peer);
-                self.outbound.kick(peer, Reason::Timeout);
-            }
+            state.turns.retain(|&turn| turn != peer);
+            self.outbound.kick(peer, Reason::Timeout);
         }
     }
 
-    /// Gives every reply that has arrived to its caller; stops when `until` has its own.
-    fn read(&self, state: &mut State, until: Option<u32>, cx: &mut Context<'_>, wakers: &mut Vec<Waker>) {
+    /// Gives every reply that has arrived to its caller, and has the watch look out for more. Stops when `until` has
+    /// its own and nobody else waits: whoever asks next looks first.
+    fn read(&self, state: &mut State, until: Option<u32>, wakers: &mut Vec<Waker>) {
+        let mut cx = Context::from_waker(self.watch.get().unwrap_or(Waker::noop()));
         let is_done = |state: &State, id| matches!(state.calls.get(&id).map(|call| &call.stage), Some(Stage::Done(_)));
-        while until.is_none_or(|id| !is_done(state, id)) {
-            match state.reader.poll_next(cx) {
+        while until.is_none_or(|id| state.calls.len() > 1 || !is_done(state, id)) {
+            match state.reader.poll_next(&mut cx) {
                 Poll::Ready(Ok((Some(origin), message))) => self.settle(state, &origin, message, wakers),
                 Poll::Ready(Ok((None, _))) => {}
                 Poll::Ready(Err(_)) => {
@@ -385,9 +418,7 @@ impl Pattern for Calls {
             let mut state = self.lock();
             let mut wakers = Vec::new();
             // What came before the connection ended still answers. It is in the inbox by now.
-            self.read(&mut state, None, &mut Context::from_waker(Waker::noop()), &mut wakers);
-            // That look took the watch over from whoever waits, so somebody has to take it back.
-            wakers.extend(state.calls.values_mut().find_map(|call| call.waker.take()));
+            self.read(&mut state, None, &mut wakers);
             state.turns.retain(|&turn| turn != key);
             let Some(server) = state.servers.remove(&key) else {
                 drop(state);
@@ -444,6 +475,7 @@ impl Req {
         let (socket, calls) = Socket::assemble(SocketType::Req, built, |options, outbound, inbox| {
             Calls::new(options, outbound.clone(), inbox)
         });
+        calls.keep_watch();
         Req { socket, calls }
     }
 

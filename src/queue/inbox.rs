@@ -21,7 +21,7 @@ use crate::wire::frame;
 const RUN: usize = 1024;
 
 /// Who is behind a lane, as the pattern wants to know it on receive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Origin {
     /// The peer on the sending side, for replies.
     pub(crate) peer: PeerKey,
@@ -29,6 +29,8 @@ pub(crate) struct Origin {
     pub(crate) id: Frame,
     /// Its address.
     pub(crate) address: Arc<str>,
+    /// The connection is gone, and nobody waits for an answer any more.
+    pub(crate) over: AtomicBool,
 }
 
 /// What waits in a lane.
