@@ -30,6 +30,8 @@ use crate::wire::frame;
 use crate::wire::heartbeat::{Beat, Heartbeat, Paused};
 use crate::wire::session::{Established, Handshake, LocalSide};
 
+/// Room for what a peer says at once in its handshake.
+const HELLO: usize = 512;
 /// What is read at once of input that nobody wants.
 const SINK: usize = 8 * 1024;
 /// After this much work the task lets others run.
@@ -64,15 +66,12 @@ pub(crate) async fn handshake(shared: &Shared, stream: &mut Stream) -> Result<(E
     let mut machine = Handshake::new(local, Instant::now());
     let deadline = machine.deadline();
     let talk = async {
-        let mut input = BytesMut::new();
+        let mut input = BytesMut::with_capacity(HELLO);
+        let closed = |machine: &Handshake, error: &io::Error| (machine.phase(), stream_reason(error));
+        stream.writable().await.map_err(|error| closed(&machine, &error))?;
+        // Who calls has often spoken by now, and is told everything in one piece. What is amiss the next read shows.
+        let _ = stream.try_read_buf(&mut input);
         loop {
-            write_all(stream, machine.take_output()).await.map_err(|reason| (machine.phase(), reason))?;
-            input.reserve(512);
-            match stream.read_buf(&mut input).await {
-                Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
-                Ok(_) => {}
-                Err(error) => return Err((machine.phase(), stream_reason(&error))),
-            }
             let result = machine.handle_input(&mut input);
             let written = write_all(stream, machine.take_output()).await;
             match result {
@@ -82,6 +81,12 @@ pub(crate) async fn handshake(shared: &Shared, stream: &mut Stream) -> Result<(E
                     return Ok((peer, input));
                 }
                 Err(refusal) => return Err((refusal.phase, refusal.reason)),
+            }
+            input.reserve(HELLO);
+            match stream.read_buf(&mut input).await {
+                Ok(0) => return Err((machine.phase(), Reason::PeerClosed)),
+                Ok(_) => {}
+                Err(error) => return Err(closed(&machine, &error)),
             }
         }
     };

@@ -60,6 +60,11 @@ impl Stream {
         either!(self, s => s.read_buf(buffer).await)
     }
 
+    /// As [`Stream::read_buf`], without waiting. `WouldBlock`: nothing is known to be there.
+    pub(crate) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        either!(self, s => s.try_read_buf(buffer))
+    }
+
     /// Writes what the operating system takes now. `WouldBlock`: nothing.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         either!(self, s => s.try_write(bytes))
