@@ -31,6 +31,9 @@ static TAKEOVER: Mutex<()> = Mutex::const_new(());
 const SECOND_LOOK: Duration = Duration::from_millis(10);
 /// Each try sees a file that was gone or new at the next step; nobody has bad luck that often.
 const TRIES: usize = 4;
+/// The kernel's buffer unless `send_buffer` says otherwise. Linux tells a writer of room only when three quarters are free
+/// again: its own 208 KiB hold three batches, and then both sides take turns in waiting.
+const SEND_BUFFER: usize = 256 * 1024;
 
 pub(super) async fn connect(address: &IpcAddress, options: &TransportOptions) -> io::Result<UnixStream> {
     let stream = match address {
@@ -47,7 +50,7 @@ pub(super) async fn connect(address: &IpcAddress, options: &TransportOptions) ->
         io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "the listener's backlog is full"),
         _ => e,
     })?;
-    set_buffers(&SockRef::from(&stream), options)?;
+    set_stream_buffers(&SockRef::from(&stream), options)?;
     Ok(stream)
 }
 
@@ -63,7 +66,7 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {
         let (stream, _) = self.listener.accept().await?;
         // Where this fails the peer has left, and reading will say so.
-        let _ = set_buffers(&SockRef::from(&stream), &self.options);
+        let _ = set_stream_buffers(&SockRef::from(&stream), &self.options);
         Ok(stream)
     }
 }
@@ -157,6 +160,14 @@ fn look_at(endpoint: &Endpoint, path: &Path) -> Result<Option<Identity>, BindErr
         // It answers, it has no room for now, or it is a socket of another kind: it lives.
         _ => Err(BindError::AddrInUse(endpoint.to_string())),
     }
+}
+
+fn set_stream_buffers(socket: &SockRef<'_>, options: &TransportOptions) -> io::Result<()> {
+    if options.send_buffer.is_none() {
+        // A system that allows less gives what it allows, or refuses: only speed hangs on it.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    }
+    set_buffers(socket, options)
 }
 
 /// Connects without waiting: a listener with a full backlog must not hold us.
