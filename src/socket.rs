@@ -34,7 +34,7 @@ use crate::options::{Options, SocketType};
 use crate::queue::PeerKey;
 use crate::queue::inbox::{Inbox, Tag};
 use crate::queue::outbound::{Outbound, Toll};
-use crate::queue::peers::Limits;
+use crate::queue::peers::{LOT, Limits};
 use crate::transport;
 
 /// Where a socket is bound or connected.
@@ -97,6 +97,7 @@ impl Socket {
             on_full: options.on_full_for(kind),
             flush: options.flush,
             conflate: options.conflate,
+            lot: if matches!(kind, SocketType::Req | SocketType::Rep) { LOT } else { 0 },
         };
         let outbound = Arc::new(Outbound::new(limits, events.clone()));
         let inbox = Arc::new(Inbox::new(options.recv_hwm, options.recv_hwm_bytes, options.conflate));

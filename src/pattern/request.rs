@@ -319,8 +319,10 @@ impl Calls {
             };
             let Some((peer, correlates, is_first)) = self.next_server(state) else { return };
             let whole = wrap(id, correlates, body);
-            // The first is written at once; those that come while it is away leave together.
-            match self.outbound.try_send_to(peer, &mut Some(whole), is_first) {
+            // One that is alone is written at once. Where there are others, they are about to send, too, also if all
+            // have their replies now: those leave together.
+            let at_once = is_first && state.calls.len() == 1;
+            match self.outbound.try_send_to(peer, &mut Some(whole), at_once) {
                 Ok(()) => full = 0,
                 Err(Refused::Closed) => return,
                 Err(Refused::Full) => {

@@ -384,7 +384,7 @@ impl State {
         };
         *message = None;
         if peer.link().is_some() && !peer.writing && !peer.blocked {
-            let full_batch = peer.outbox.is_worth_writing(last) || peer.is_full();
+            let full_batch = peer.outbox.is_worth_writing(last) || peer.is_full() || peer.has_lot(self.limits.lot);
             let caller = match policy {
                 FlushPolicy::Immediate => true,
                 FlushPolicy::Task => false,

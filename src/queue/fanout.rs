@@ -508,8 +508,14 @@ mod tests {
 
     #[test]
     fn the_flusher_sees_what_a_dissolved_class_held() {
-        let limits =
-            Limits { hwm: 0, hwm_bytes: 0, on_full: OnFull::DropNewest, flush: FlushPolicy::Auto, conflate: false };
+        let limits = Limits {
+            hwm: 0,
+            hwm_bytes: 0,
+            on_full: OnFull::DropNewest,
+            flush: FlushPolicy::Auto,
+            conflate: false,
+            lot: 0,
+        };
         let outbound = Outbound::new(limits, Arc::new(Nobody));
         let key = outbound.add("peer".into(), Road::Wire(None), true, None);
         let (old, new) = (outbound.new_class(), outbound.new_class());

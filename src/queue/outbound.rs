@@ -483,7 +483,8 @@ mod tests {
 
     #[test]
     fn what_is_read_of_a_former_joint_counts_once_and_frees_nothing() {
-        let limits = Limits { hwm: 2, hwm_bytes: 0, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false };
+        let limits =
+            Limits { hwm: 2, hwm_bytes: 0, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false, lot: 0 };
         let outbound = Outbound::new(limits, Arc::new(Nobody));
         let inbox = || {
             let inbox = Arc::new(Inbox::new(0, 0, false));

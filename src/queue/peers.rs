@@ -31,6 +31,10 @@ pub(super) const DIRECT_MESSAGES: usize = 384;
 /// what waits for long has left the caches. With a quarter of it a sender of 8 KiB was slower.
 pub(super) const WIRE_BYTES: usize = 1024 * 1024;
 
+/// How many requests or answers are written together at most. If all that are under way left together, the two sides
+/// would work in turns; so the other one begins while this one makes the rest. With 8, system calls cost more than that.
+pub(crate) const LOT: usize = 32;
+
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
 pub(crate) trait Witness: Send + Sync {
     fn high_water(&self, peer: &str, reached: bool);
@@ -48,6 +52,8 @@ pub(crate) struct Limits {
     pub(crate) flush: FlushPolicy,
     /// Only the newest waiting message counts.
     pub(crate) conflate: bool,
+    /// With so many messages waiting their sender writes them, however short they are. 0: only when they fill a batch.
+    pub(crate) lot: usize,
 }
 
 /// How a peer's messages leave.
@@ -175,6 +181,11 @@ impl Peer {
             bytes: 0,
             drops: Drops::default(),
         }
+    }
+
+    #[inline]
+    pub(super) fn has_lot(&self, lot: usize) -> bool {
+        lot != 0 && self.outbox.queued() >= lot
     }
 
     #[inline]

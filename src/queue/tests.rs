@@ -9,7 +9,7 @@ use super::admission::Wait;
 use super::inbox::Inbox;
 use super::lease::Work;
 use super::outbound::{Outbound, Toll};
-use super::peers::{Limits, Road, WIRE_BYTES, Witness};
+use super::peers::{LOT, Limits, Road, WIRE_BYTES, Witness};
 use super::reader::Reader;
 use super::waiters::Target;
 use crate::event::DropReason;
@@ -25,7 +25,7 @@ impl Witness for Nobody {
 }
 
 fn outbound(hwm: usize, hwm_bytes: usize) -> Outbound {
-    let limits = Limits { hwm, hwm_bytes, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false };
+    let limits = Limits { hwm, hwm_bytes, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false, lot: 0 };
     Outbound::new(limits, Arc::new(Nobody))
 }
 
@@ -204,4 +204,19 @@ fn who_runs_ahead_of_a_full_connection_owes_a_turn_once_a_mib_waits() {
     // A batch is looked at when it is full.
     let least = WIRE_BYTES / (body.size() + 9);
     assert!(owed.is_some_and(|sent| (least..least + 8).contains(&sent)), "{owed:?}");
+}
+
+#[test]
+fn a_lot_of_requests_is_written_before_all_of_them_are_there() {
+    let limits =
+        Limits { hwm: 1000, hwm_bytes: 0, on_full: OnFull::Block, flush: FlushPolicy::Auto, conflate: false, lot: LOT };
+    let outbound = Outbound::new(limits, Arc::new(Nobody));
+    let wire = Arc::new(Wire::default());
+    let key = outbound.add("peer".into(), Road::Wire(None), true, None);
+    outbound.link(key, wire.clone());
+    for n in 0..2 * LOT + 5 {
+        outbound.try_send_to(key, &mut Some(numbered(n)), false).unwrap();
+    }
+    // The first finds a sparse link.
+    assert_eq!(*wire.written.lock().unwrap(), [10, 10 * LOT, 10 * LOT]);
 }
