@@ -1,7 +1,5 @@
 //! Options first, then the socket: [`Builder`], one for all types.
 
-mod durable;
-
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -431,3 +429,6 @@ constructors! {
     XSub: |socket| socket;
     Pair: |socket| socket;
 }
+
+// Last, so that the documentation shows the options of spools after those of every socket.
+mod durable;

@@ -1,7 +1,5 @@
 //! The sending half of a socket: [`Sender`], its [`Permit`] and its `Sink`.
 
-mod spooled;
-
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -329,7 +327,10 @@ impl Sender {
     }
 
     /// Sends all messages in order. Returns how many there were. With a spool it waits once, at the end, until all of
-    /// them are accepted.
+    /// them are accepted: one sync instead of one for each.
+    ///
+    /// Without a spool it takes about a third fewer instructions a message than [`Sender::send`]; over sockets it is
+    /// seldom faster, and with messages of several KiB often slower.
     ///
     /// # Errors
     /// [`SendAllError`]: how many went, and the rest. With `DurabilityUnknown` those that went may be in the spool or not.
@@ -598,3 +599,6 @@ impl futures_sink::Sink<Message> for MessageSink {
         self.poll_flush(cx)
     }
 }
+
+// Last, so that the documentation shows what needs a spool after what every sender has.
+mod spooled;
