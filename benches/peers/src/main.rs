@@ -55,7 +55,10 @@ fn main() {
     if let Err(error) = report::write(&records, directory) {
         fail(1, &format!("{}: {error}", directory.display()));
     }
-    println!("written: RESULTS.md and its charts, in {}", directory.canonicalize().as_ref().unwrap_or(directory).display());
+    println!(
+        "written: RESULTS.md and its charts, in {}",
+        directory.canonicalize().as_ref().unwrap_or(directory).display()
+    );
 }
 
 /// The records of an earlier run.
