@@ -1,5 +1,7 @@
 //! Options first, then the socket: [`Builder`], one for all types.
 
+mod durable;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -429,6 +431,3 @@ constructors! {
     XSub: |socket| socket;
     Pair: |socket| socket;
 }
-
-// Last, so that the documentation shows the options of spools after those of every socket.
-mod durable;

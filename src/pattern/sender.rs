@@ -1,5 +1,7 @@
 //! The sending half of a socket: [`Sender`], its [`Permit`] and its `Sink`.
 
+mod spooled;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -599,6 +601,3 @@ impl futures_sink::Sink<Message> for MessageSink {
         self.poll_flush(cx)
     }
 }
-
-// Last, so that the documentation shows what needs a spool after what every sender has.
-mod spooled;
