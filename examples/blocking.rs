@@ -94,5 +94,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Blocking sockets: threads that ask for work, count primes, and report.";
-    common::run("blocking", about, &["giver", "worker", "adder"], play, story)
+    common::run("blocking", about, &["giver (binds)", "worker", "adder (binds)"], play, story)
 }

@@ -89,5 +89,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "One publisher, fifty subscribers: everybody gets exactly its prefixes.";
-    common::run("broadcast", about, &["publisher", "subscriber"], play, story)
+    common::run("broadcast", about, &["publisher (binds)", "subscriber"], play, story)
 }

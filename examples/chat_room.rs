@@ -121,5 +121,5 @@ async fn all_see(users: &mut [(&str, Actor)], line: &str) -> Outcome {
 }
 
 fn main() -> std::process::ExitCode {
-    common::run("chat_room", "A chat room with three users.", &["room", "user"], play, story)
+    common::run("chat_room", "A chat room with three users.", &["room (binds)", "user"], play, story)
 }

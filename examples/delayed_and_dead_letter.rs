@@ -15,9 +15,9 @@ use common::{Folder, Outcome, Part, Stage, check, number};
 use ginnel::spool::SpoolFiles;
 use ginnel::{Ack, Pull, Push};
 
-/// The reminders are due so long after they were sent, in an order of their own.
-const REMINDERS_MS: [u64; 4] = [900, 300, 1200, 600];
-/// This one is withdrawn in time.
+/// The reminders are due so long after they were sent, in an order of their own. The one of an hour is withdrawn: in
+/// time on any machine, and this story would not end if it were still waited for.
+const REMINDERS_MS: [u64; 4] = [900, 300, 3_600_000, 600];
 const WITHDRAWN: usize = 2;
 const LETTERS: u64 = 20;
 const MAX_TRIES: u32 = 4;
@@ -47,7 +47,8 @@ async fn office(mut part: Part) -> Outcome {
                     receipts.push(push.send_at(("reminder", text), due).await?);
                 }
                 check(spool.cancel(receipts[WITHDRAWN]), "it was in time")?;
-                part.say(format!("waiting {}", spool.stats().delayed));
+                // Three, or fewer where the machine was so slow that some are due already.
+                part.say(format!("withdrawn one, waiting for its time: {}", spool.stats().delayed));
             }
             "letters" => {
                 push.send_all((0..LETTERS).map(|n| ("letter", n.to_string()))).await?;
@@ -126,7 +127,7 @@ async fn story(stage: Stage) -> Outcome {
     let spool = folder.path("spool");
     let mut office = stage.start("office", &[], &[&spool])?;
     office.tell("reminders");
-    check(number(office.wait_for("waiting").await?)? == REMINDERS_MS.len() as u64 - 1, "one was withdrawn")?;
+    office.wait_for("withdrawn").await?;
     office.kill().await;
     common::print("The office was killed. Its reminders are on disk.");
 
@@ -155,5 +156,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Messages for later, messages that fail and are tried again, and those that are put aside.";
-    common::run("delayed_and_dead_letter", about, &["office", "printer"], play, story)
+    common::run("delayed_and_dead_letter", about, &["office (binds)", "printer"], play, story)
 }

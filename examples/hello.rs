@@ -18,13 +18,13 @@ async fn play(part: Part) -> Outcome {
 }
 
 async fn sender(part: Part) -> Outcome {
-    let push = Push::connect(part.endpoint(0)?)?;
+    let push = Push::builder().linger(None).connect(part.endpoint(0)?)?;
     for greeting in GREETINGS {
         push.send(greeting).await?; // Accepted at once: nobody listens yet.
         part.say(format!("accepted \"{greeting}\""));
     }
     part.say("sent");
-    // Waits until all is with the operating system, for 5 s at the most: the default of `linger`.
+    // Waits until all is with the operating system, however long: without `linger(None)`, for 5 s at the most.
     let report = push.close().await;
     part.say(format!("written {} dropped {}", report.sent, report.dropped));
     Ok(())
@@ -57,5 +57,5 @@ async fn story(stage: Stage) -> Outcome {
 }
 
 fn main() -> std::process::ExitCode {
-    common::run("hello", "PUSH to PULL, the sender first.", &["sender", "receiver"], play, story)
+    common::run("hello", "PUSH to PULL, the sender first.", &["sender", "receiver (binds)"], play, story)
 }

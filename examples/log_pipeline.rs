@@ -57,7 +57,8 @@ async fn play(part: Part) -> Outcome {
 
 /// Word: its number, from 0.
 async fn webserver(part: Part) -> Outcome {
-    let push = Push::connect(part.endpoint(0)?)?;
+    // The end waits until all is written, however long that takes.
+    let push = Push::builder().linger(None).connect(part.endpoint(0)?)?;
     for (page, user) in log(part.word(0, 0)?) {
         push.send(("view", page, user)).await?; // Waits when the aggregator falls behind.
     }
@@ -129,5 +130,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Logs of three web servers, counted in one place, shown in another.";
-    common::run("log_pipeline", about, &["aggregator", "webserver", "dashboard"], play, story)
+    common::run("log_pipeline", about, &["aggregator (binds)", "webserver", "dashboard"], play, story)
 }

@@ -169,5 +169,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Write first, then act: both sides are killed at random, and their ledgers are equal in the end.";
-    common::run("outbox", about, &["shop", "warehouse"], play, story)
+    common::run("outbox", about, &["shop (binds)", "warehouse"], play, story)
 }

@@ -140,5 +140,5 @@ async fn start_round(ventilator: &mut Actor, sink: &Actor, workers: usize, first
 
 fn main() -> std::process::ExitCode {
     let about = "Ventilator, workers, sink: more workers, more speed; one is killed, nothing is missing.";
-    common::run("pipeline", about, &["ventilator", "worker", "sink"], play, story)
+    common::run("pipeline", about, &["ventilator (binds)", "worker", "sink (binds)"], play, story)
 }

@@ -139,5 +139,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Two publishers, two proxies in a row, two subscribers, and a tape of everything.";
-    common::run("proxy_chain", about, &["proxy", "tape", "publisher", "subscriber"], play, story)
+    common::run("proxy_chain", about, &["proxy (binds)", "tape (binds)", "publisher", "subscriber"], play, story)
 }

@@ -88,5 +88,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "A plain subscription: who is away misses messages, and the publisher counts them.";
-    common::run("pubsub_plain", about, &["publisher", "subscriber"], play, story)
+    common::run("pubsub_plain", about, &["publisher (binds)", "subscriber"], play, story)
 }

@@ -155,5 +155,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Push and pull compared: one fast and one slow consumer.";
-    common::run("push_vs_pull", about, &["pusher", "giver", "consumer", "ledger"], play, story)
+    common::run("push_vs_pull", about, &["pusher (binds)", "giver (binds)", "consumer", "ledger (binds)"], play, story)
 }

@@ -19,8 +19,6 @@ const PER_SECOND: u64 = 300;
 const FASTER: u64 = 10;
 /// What the gateway holds at most.
 const WINDOW: usize = 200;
-/// What the whole burst may take the sender, in the story's time.
-const BUDGET: Duration = Duration::from_secs(20);
 const TICKS_PER_SECOND: u64 = 100;
 
 async fn play(part: Part) -> Outcome {
@@ -51,7 +49,6 @@ async fn shop(part: Part) -> Outcome {
     }
     let took = began.elapsed();
     part.say(format!("burst {} ms, the longest wait {} µs", took.as_millis(), longest.as_micros()));
-    check(took < BUDGET / FASTER as u32, "the sender was held up")?;
 
     let spool = push.spool().ok_or("it has one")?;
     let mut watch = interval(Duration::from_millis(2000 / FASTER));
@@ -67,7 +64,7 @@ async fn shop(part: Part) -> Outcome {
             break;
         }
     }
-    part.say(format!("most {most}"));
+    part.say(format!("most {most} in memory at once, of {BURST}"));
     push.close().await;
     Ok(())
 }
@@ -98,7 +95,8 @@ async fn story(stage: Stage) -> Outcome {
     let mut shop = stage.start("shop", &[], &[&folder.path("spool")])?;
     let endpoint = shop.wait_for("endpoint").await?;
     let mut gateway = stage.start("gateway", &[&endpoint], &[])?;
-    let most = number(shop.wait_for("most").await?)?;
+    let most = shop.wait_for("most").await?;
+    let most = number(most.split(' ').next().unwrap_or_default())?;
     gateway.wait_for("all").await?;
     gateway.finish().await?;
     shop.finish().await?;
@@ -107,5 +105,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "Peak shaving: 10,000 texts at once, 300 a second (ten times as fast here), the rest waits on disk.";
-    common::run("sms_gateway", about, &["shop", "gateway"], play, story)
+    common::run("sms_gateway", about, &["shop (binds)", "gateway"], play, story)
 }

@@ -43,7 +43,8 @@ async fn hub(mut part: Part) -> Outcome {
     let mut results = Pull::bind(part.bind_at(2)).await?;
     let mut questions = Rep::bind(part.bind_at(3)).await?;
     // What is published is kept for billing, also before it has come for the first time.
-    let orders = Pub::builder().spool(part.path(0)?).declare("billing", [""]).bind(part.bind_at(4)).await?;
+    let orders =
+        Pub::builder().spool(part.path(0)?).declare("billing", [""]).linger(None).bind(part.bind_at(4)).await?;
     // Handles for the table: a socket's counters can be read from anywhere.
     let named: [(&'static str, Socket); 5] = [
         ("prices", Socket::clone(&prices)),
@@ -171,7 +172,7 @@ async fn client(part: Part) -> Outcome {
     let mut slowest = Duration::ZERO;
     for n in 0..QUESTIONS {
         let asked = Instant::now();
-        let reply = req.request(format!("question {n}")).timeout(Duration::from_secs(20)).await?;
+        let reply = req.request(format!("question {n}")).timeout(Duration::from_secs(60)).await?;
         check(reply[0] == format!("QUESTION {n}").as_str(), format!("question {n} got another's answer"))?;
         slowest = slowest.max(asked.elapsed());
         tokio::time::sleep(PRICE_EVERY).await;
@@ -292,5 +293,5 @@ async fn story(stage: Stage) -> Outcome {
 
 fn main() -> std::process::ExitCode {
     let about = "The tour: prices, orders, jobs and questions around one hub, with subscribers that come and go.";
-    common::run("tour", about, &["hub", "subscriber", "billing", "worker", "client"], play, story)
+    common::run("tour", about, &["hub (binds)", "subscriber", "billing", "worker", "client"], play, story)
 }

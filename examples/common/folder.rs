@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ginnel::{BindError, Buildable, Builder, OpenError};
 
-use super::Outcome;
+use super::{Outcome, PATIENCE};
 
 /// A new directory that goes with its value.
 pub struct Folder(PathBuf);
@@ -58,9 +58,7 @@ pub async fn bind_again<S: Buildable>(builder: Builder<S>, endpoint: &str) -> Ou
     let began = Instant::now();
     loop {
         match builder.clone().bind(endpoint).await {
-            Err(BindError::AddrInUse(_) | BindError::Spool(OpenError::InUse { .. }))
-                if began.elapsed() < Duration::from_secs(5) =>
-            {
+            Err(BindError::AddrInUse(_) | BindError::Spool(OpenError::InUse { .. })) if began.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             bound => return Ok(bound?),

@@ -29,8 +29,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 pub type Outcome<T = ()> = Result<T, Failure>;
 type Play = Arc<dyn Fn(Part) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 
-/// No story takes this long; one that does has lost something.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// No story takes this long, on the busiest machine; one that does has lost something.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fails with `reason` unless `holds`.
 pub fn check(holds: bool, reason: impl Into<String>) -> Outcome {
@@ -167,7 +167,9 @@ fn arguments(roles: &[&str]) -> Result<Asked, String> {
         }
     }
     match role {
-        Some(role) if !roles.contains(&role.as_str()) => Err(format!("no role {role}; there are {}", roles.join(", "))),
+        Some(role) if !roles.iter().any(|known| known.split(' ').next() == Some(&*role)) => {
+            Err(format!("no role {role}; there are {}", roles.join(", ")))
+        }
         Some(role) => Ok(Asked::Role(Part { role, endpoints, words, heard: None, said: None })),
         None if !endpoints.is_empty() || !words.is_empty() => Err("--endpoint and words go with --role".into()),
         None => Ok(Asked::Story { procs }),
@@ -182,12 +184,14 @@ fn help(name: &str, about: &str, roles: &[&str]) -> String {
          cargo run --example {name} -- --role ROLE [--endpoint EP]… [WORD…]\n\
          \x20                                         one role by hand, here or on another machine\n\n\
          roles: {}\n\
-         A role that binds says its endpoint; give it to the others. Words: see examples/{name}.rs.",
+         A role that binds says its endpoint; give it to the others. Words: see examples/{name}.rs.\n\
+         A role waits for the others, for ever if they do not come; Ctrl-C ends it.",
         roles.join(", ")
     )
 }
 
-/// The `main` of every example: does what the command line asks for, and tells how it ended.
+/// The `main` of every example: does what the command line asks for, and tells how it ended. Of each of `roles` the
+/// first word is its name, the rest is for the reader.
 pub fn run<P, PF, S, SF>(name: &str, about: &str, roles: &[&str], play: P, story: S) -> ExitCode
 where
     P: Fn(Part) -> PF + Send + Sync + 'static,
@@ -216,7 +220,7 @@ where
         Asked::Story { procs } => {
             print(format!("{about}\n"));
             let story = async { tokio::time::timeout(PATIENCE, story(Stage { play, procs })).await };
-            let outcome = runtime.block_on(story).unwrap_or_else(|_| Err("it did not end within a minute".into()));
+            let outcome = runtime.block_on(story).unwrap_or_else(|_| Err("it did not end within five minutes".into()));
             ended(name, outcome, false)
         }
     }

@@ -70,7 +70,7 @@ impl<S: Sends> Blocking<S> {
     }
 
     /// Sends all messages in order, many under one lock. Returns how many there were. With a spool it waits once, at
-    /// the end, until all of them are accepted.
+    /// the end, until all of them are accepted. When it pays: see [`Sender::send_all`](crate::Sender::send_all).
     ///
     /// # Errors
     /// [`SendAllError`]: how many went, and the rest.

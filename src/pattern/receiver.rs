@@ -185,6 +185,9 @@ impl Receiver {
     /// reference count per message. Waits until there is at least one. Returns how many there are. With a durable name
     /// and `Ack::OnNext` all of a batch is done when the next message or batch is asked for.
     ///
+    /// It takes about a third fewer instructions a message than `recv`, but over TCP and IPC it is mostly not
+    /// faster, and slower with long messages.
+    ///
     /// # Errors
     /// [`RecvError`]: `Closed`, `Timeout`, `ManualAck`.
     ///

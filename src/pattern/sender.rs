@@ -329,7 +329,10 @@ impl Sender {
     }
 
     /// Sends all messages in order. Returns how many there were. With a spool it waits once, at the end, until all of
-    /// them are accepted.
+    /// them are accepted: one sync instead of one for each.
+    ///
+    /// Without a spool it takes about a third fewer instructions a message than [`Sender::send`], but over TCP and IPC
+    /// it is mostly not faster, and slower with long messages.
     ///
     /// # Errors
     /// [`SendAllError`]: how many went, and the rest. With `DurabilityUnknown` those that went may be in the spool or not.

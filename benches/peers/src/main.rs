@@ -42,17 +42,23 @@ fn main() {
     if plan.durable {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         println!("peers: {cpus} CPUs, {} interleaved rounds, about {} s a cell", plan.rounds, plan.time_target);
-        return durable::durable(&mut plan);
+        durable::durable(&mut plan);
+        return println!("no report was written: durable cells have none");
     }
     let records = match &plan.from {
         Some(path) => read(path),
         None => measure::measure(&mut plan),
     };
-    if let Some(directory) = &plan.report
-        && let Err(error) = report::write(&records, directory)
-    {
+    let Some(directory) = &plan.report else {
+        return println!("no report was written: only a run without options writes one, or --report DIRECTORY");
+    };
+    if let Err(error) = report::write(&records, directory) {
         fail(1, &format!("{}: {error}", directory.display()));
     }
+    println!(
+        "written: RESULTS.md and its charts, in {}",
+        directory.canonicalize().as_ref().unwrap_or(directory).display()
+    );
 }
 
 /// The records of an earlier run.
