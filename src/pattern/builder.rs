@@ -320,7 +320,8 @@ flags! {
     Req.correlate(correlate) => Some;
     /// libzmq's strict REQ: one request at a time over all peers. Default false.
     Req.lockstep(lockstep);
-    /// With `lockstep`: a new request gives up the one that waits. Default false.
+    /// With `lockstep`: a new request gives up the one that waits, and without `correlate` also the connection that its
+    /// late reply would come by. Default false.
     Req.relaxed(req_relaxed);
     /// Reports every subscription, also of topics that somebody has already. Default false.
     XPub.verbose(xpub_verbose);

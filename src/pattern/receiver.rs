@@ -270,7 +270,8 @@ impl SharedReceiver {
     /// [`RecvError`]: `Closed`, `Timeout`.
     ///
     /// # Cancel safety
-    /// Safe: a message is taken only when this returns it.
+    /// Safe: a message is taken only when this returns it. But a future that waits and is neither polled nor dropped keeps
+    /// its place, and everybody behind it waiting.
     pub async fn recv(&self) -> Result<Message, RecvError> {
         self.receiver.lock().await.recv().await
     }

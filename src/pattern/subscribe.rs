@@ -155,7 +155,8 @@ pub(super) fn assemble(kind: SocketType, built: Built) -> (Socket, Arc<Subscribe
 /// Receives what its prefixes match from every publisher, in turn (ZeroMQ's SUB, RFC 29).
 ///
 /// Waits when: nothing is there. Drops when: never by itself; a publisher drops what this socket is too slow
-/// for, and counts it. Order: per publisher, as published. Without any subscription nothing arrives.
+/// for, and counts it. Order: per publisher, as published; what comes after a reconnect to a SUB that binds is read in
+/// turn with what is unread from before. Without any subscription nothing arrives.
 #[derive(Debug)]
 pub struct Sub {
     receiver: Receiver,
