@@ -13,7 +13,7 @@ use crate::socket::durable::Built;
 /// has just come has its turn within 32 messages.
 ///
 /// Waits when: nothing is there. Drops when: never; at the receive mark it stops reading, and TCP holds the
-/// sender back. Order: per peer, as sent.
+/// sender back. Order: per peer and connection, as sent.
 #[derive(Debug)]
 pub struct Pull {
     receiver: Receiver,
