@@ -32,6 +32,8 @@ pub struct Cast {
     limit: Duration,
     until: Instant,
     processors: Processors,
+    /// What keeps processors awake.
+    wakeful: Vec<Child>,
 }
 
 /// Where the system may run the sides.
@@ -41,7 +43,8 @@ pub enum Processors {
     Any,
     /// All on the first one: nobody wakes a sleeping one. What is left is the way through the software.
     One,
-    /// The first and the second in turn: everybody wakes another one.
+    /// The first and the second in turn: everybody wakes another one. Both are kept awake: how deep an idle processor
+    /// sleeps, and how long it takes to wake, is the machine's affair and changes from minute to minute.
     Two,
 }
 
@@ -57,12 +60,23 @@ impl Cast {
     /// Nobody yet; the cell fails when it is not over within `limit`.
     pub fn new(limit: Duration) -> Cast {
         let (says, heard) = channel();
-        Cast { members: Vec::new(), says, heard, limit, until: Instant::now() + limit, processors: Processors::Any }
+        Cast {
+            members: Vec::new(),
+            says,
+            heard,
+            limit,
+            until: Instant::now() + limit,
+            processors: Processors::Any,
+            wakeful: Vec::new(),
+        }
     }
 
     /// Where all who are started from now on run.
     pub fn on(mut self, processors: Processors) -> Cast {
         self.processors = processors;
+        if processors == Processors::Two {
+            self.wakeful = [0, 1].map(keep_awake).into();
+        }
         self
     }
 
@@ -184,7 +198,19 @@ impl Drop for Cast {
             let _ = member.child.kill();
             let _ = member.child.wait();
         }
+        for child in &mut self.wakeful {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+/// A loop on this processor that gives way to everybody else at once. Each of the commands becomes the next one, so that
+/// the child is the loop.
+fn keep_awake(processor: usize) -> Child {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &processor.to_string(), "chrt", "--idle", "0", "sh", "-c", "while :; do :; done"]);
+    command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("start {:?}: {error}", command.get_program()))
 }
 
 /// The first 4 KiB of what it says of its failure; the rest is read so that it never waits for us.

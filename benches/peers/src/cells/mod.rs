@@ -130,7 +130,7 @@ const ROWS: [Row; 19] = [
         Processors::Two,
         row(
             "req-rep-two-cpus",
-            "REQ/REP, one after the other, each side on a processor of its own",
+            "REQ/REP, one after the other, each side on a processor of its own, kept awake",
             "round trips/s",
             Kind::ReqRep,
         ),
