@@ -426,3 +426,31 @@ async fn who_reads_its_own_reply_is_woken_once_for_it() {
         }
     }
 }
+
+/// A reply makes a place among the open requests while the queue is still over its mark: who waits for that place must
+/// be told when the queue has room, too.
+#[tokio::test]
+async fn a_request_that_finds_a_queue_at_its_mark_goes_out_when_there_is_room() {
+    let listener = common::raw::tight_listener().await;
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let builder = Req::builder().send_hwm(2).send_hwm_bytes(64 * 1024).send_buffer(64 * 1024);
+    let req = builder.connect(&endpoint).unwrap();
+    let mut server = Raw::accept(&listener, "REP").await;
+    soon(req.wait_for_peers(1)).await.unwrap();
+    let first = tokio::spawn(req.request("first").into_future());
+    let asked = soon(server.message()).await.unwrap();
+    let long = tokio::spawn(req.request(vec![7; 8 << 20]).into_future());
+    until(|| only_peer(&req).queued == 1).await;
+    let mut last = req.request("last").into_future();
+    assert!(poll_once(last.as_mut()).is_pending());
+    let last = tokio::spawn(last);
+    tokio::task::yield_now().await;
+    server.write(&common::raw::encode(&[&asked[0][..], b"", b"answer"])).await;
+    assert_eq!(soon(first).await.unwrap().unwrap()[0], "answer");
+    assert_eq!(soon(server.message()).await.unwrap()[2].len(), 8 << 20);
+    let asked = soon(server.message()).await.unwrap();
+    assert_eq!(&asked[2][..], b"last", "and the long one has no reply yet");
+    server.write(&common::raw::encode(&[&asked[0][..], b"", b"answer"])).await;
+    assert_eq!(soon(last).await.unwrap().unwrap()[0], "answer");
+    long.abort();
+}

@@ -310,7 +310,18 @@ impl Calls {
 
     /// Hands queued requests to peers that can take one, in turn.
     fn pump(&self, state: &mut State) {
-        state.stuck = false;
+        let was_stuck = std::mem::take(&mut state.stuck);
+        self.hand_over(state);
+        if state.stuck && !was_stuck {
+            // Those that wait look out for room only when they are polled. The watch cannot do it for them: room is also
+            // told of under the lock, by a request that is written at once.
+            for call in state.queue.iter().filter_map(|id| state.calls.get(id)) {
+                call.waker.iter().for_each(Waker::wake_by_ref);
+            }
+        }
+    }
+
+    fn hand_over(&self, state: &mut State) {
         let mut full = 0;
         while let Some(&id) = state.queue.front() {
             let Some(body) = state.calls.get(&id).map(|call| call.body.clone()) else {
