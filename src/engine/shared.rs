@@ -100,7 +100,7 @@ pub(crate) struct Entry {
     pub(crate) round_trip: Option<Duration>,
     pub(crate) subscriptions: usize,
     pub(crate) channel: Channel,
-    /// Whoever waits for answers on this connection, and only on this one.
+    /// A REQ at the other end: its answers end with this connection.
     asker: Option<Arc<Origin>>,
 }
 
@@ -381,7 +381,8 @@ impl Shared {
         };
         self.report_topics(lane, &unused, false);
         if keep {
-            // Before the queue goes: an answer is either in it or finds nobody.
+            // Before the queue goes: an answer is either in it or finds nobody, but for one that is held up between its
+            // look and its send until the next connection is there.
             let asked = asker.inspect(|asker| asker.over.store(true, Ordering::Release)).is_some();
             self.outbound.unlink(key, asked || !self.options.queue_before_connect);
         } else {

@@ -172,8 +172,8 @@ impl<S: Buildable, M> Builder<S, M> {
         max_meaningless_frames(limits.max_meaningless_frames: usize);
         /// Most frames before the delimiter of a request; a request with more is dropped and counted as `Malformed`. Default 64.
         max_envelope(limits.max_envelope: usize);
-        /// The kernel's send buffer per connection, in bytes. Default: the system's; over `ipc://` 256 KiB, where it
-        /// allows that.
+        /// The kernel's send buffer per connection, in bytes. Default: the system's; over `ipc://` 256 KiB are asked
+        /// for where it is less.
         send_buffer(transport.send_buffer: usize) => Some;
         /// The kernel's receive buffer per connection, in bytes. Default: the system's.
         recv_buffer(transport.recv_buffer: usize) => Some;

@@ -330,8 +330,8 @@ impl Calls {
             };
             let Some((peer, correlates, is_first)) = self.next_server(state) else { return };
             let whole = wrap(id, correlates, body);
-            // One that is alone is written at once. Where there are others, they are about to send, too, also if all
-            // have their replies now: those leave together.
+            // One that is alone is written at once. Others that are open, or have a reply not yet fetched, will send
+            // soon: those leave together.
             let at_once = is_first && state.calls.len() == 1;
             match self.outbound.try_send_to(peer, &mut Some(whole), at_once) {
                 Ok(()) => full = 0,

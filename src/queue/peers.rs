@@ -31,8 +31,9 @@ pub(super) const DIRECT_MESSAGES: usize = 384;
 /// what waits for long has left the caches. With a quarter of it a sender of 8 KiB was slower.
 pub(super) const WIRE_BYTES: usize = 1024 * 1024;
 
-/// How many requests or answers are written together at most. If all that are under way left together, the two sides
-/// would work in turns; so the other one begins while this one makes the rest. With 8, system calls cost more than that.
+/// With so many requests or answers waiting, whoever adds the last writes them. If all that are under way left together,
+/// the two sides would work in turns; so the other one begins while this one makes the rest. With 8, system calls cost
+/// more than that.
 pub(crate) const LOT: usize = 32;
 
 /// What the sending side tells about its peers. Called under the lock: must be quick and never call back.
